@@ -1,0 +1,68 @@
+//! Every limit that is not configurable, in one place, with its unit, asserted against the others at compile time.
+
+/// What may stay with a hibernating socket: Cloudflare's limit for `serializeAttachment`.
+pub const ATTACHMENT_BYTES_MAX: usize = 2_048;
+
+/// Length of a source's name (`sourceDoId`), in bytes of UTF-8. It is part of journal keys.
+pub const SOURCE_ID_BYTES_MAX: usize = 256;
+
+/// Length of an epoch's name (`sourceEpoch`), in bytes of UTF-8. It is part of journal keys.
+pub const SOURCE_EPOCH_BYTES_MAX: usize = 128;
+
+/// Length of a table name in an event, in bytes of UTF-8. Object stores take keys of 1,024 bytes in all.
+pub const TABLE_NAME_BYTES_MAX: usize = 256;
+
+/// Events of one batch.
+pub const BATCH_EVENTS_MAX: usize = 100_000;
+
+/// Different tables in one batch.
+pub const BATCH_TABLES_MAX: usize = 1_024;
+
+/// Nesting of any JSON that is read, so that no input can exhaust the stack.
+pub const JSON_DEPTH_MAX: usize = 64;
+
+/// Depth to which an object becomes an Iceberg struct; deeper ones become a string of JSON.
+pub const STRUCT_DEPTH_MAX: usize = 8;
+
+/// Keys of an object that becomes an Iceberg struct; with more it becomes a string of JSON.
+pub const STRUCT_FIELDS_MAX: usize = 200;
+
+/// Top-level columns of one table; the values of further ones are rescued.
+pub const TABLE_COLUMNS_MAX: usize = 2_000;
+
+/// Length of a column's name in bytes of UTF-8; the values of longer ones are rescued.
+pub const COLUMN_NAME_BYTES_MAX: usize = 256;
+
+/// Largest sequence number: what a JavaScript number holds exactly (2^53 - 1).
+pub const SEQUENCE_MAX: u64 = (1 << 53) - 1;
+
+/// A journal value; longer ones are cut into chunks. Two of them fit into the smallest row limit that a host has.
+pub const JOURNAL_CHUNK_BYTES: usize = 1 << 20;
+
+/// Hashes of accepted batches that are kept for each source, to tell a duplicate from an impostor.
+pub const HASHES_PER_SOURCE_MAX: usize = 1_000;
+
+/// Hashes that are kept whatever their age.
+pub const HASHES_PER_SOURCE_MIN: usize = 16;
+
+/// Closed holes that an epoch may have; then the source must send another epoch.
+pub const CLOSED_RANGES_MAX: usize = 10_000;
+
+/// Manifests of a snapshot above which small ones are merged.
+pub const MANIFESTS_MAX: usize = 100;
+
+/// Size of `dolake.frontier` that is kept inline in a table's properties; larger ones become an object.
+pub const FRONTIER_INLINE_BYTES_MAX: usize = 4_096;
+
+/// What a connection that does not read may have waiting before it is closed.
+pub const UNREAD_BYTES_MAX: usize = 1 << 20;
+
+/// Failed attempts after which a table is parked, while others get through.
+pub const TABLE_ATTEMPTS_MAX: u32 = 3;
+
+/// The body of an HTTP request other than a batch.
+pub const REQUEST_BODY_BYTES_MAX: usize = 1 << 20;
+
+const _: () = assert!(HASHES_PER_SOURCE_MIN <= HASHES_PER_SOURCE_MAX);
+const _: () = assert!(STRUCT_DEPTH_MAX < JSON_DEPTH_MAX);
+const _: () = assert!(SEQUENCE_MAX < i64::MAX as u64);
