@@ -147,6 +147,11 @@ impl<'a> Cursor<'a> {
         Cursor { text, at: 0 }
     }
 
+    /// All of the text.
+    pub fn text(&self) -> &'a str {
+        self.text
+    }
+
     /// Offset of the next byte.
     pub fn offset(&self) -> usize {
         self.at

@@ -7,4 +7,18 @@
 //! itself alone; [`crate::ingest`] judges it by what came before.
 
 pub mod batch;
+mod cdc;
+pub mod client;
+mod control;
+mod error;
+mod events;
+mod fields;
+mod header;
 pub mod json;
+mod parse;
+pub mod server;
+
+pub use client::ClientMessage;
+pub use error::{NackReason, Named, WireError};
+pub use parse::{WireLimits, parse, parse_post};
+pub use server::ServerMessage;
