@@ -9,9 +9,11 @@
 //! [`flush`] (plan, write, commit, release) → [`iceberg`] (metadata and manifests) → [`catalog`] (what engines ask).
 //! [`producer`] is the other end of the socket.
 
+pub mod catalog;
 pub mod command;
 pub mod config;
 pub mod event;
+pub mod http;
 pub mod iceberg;
 pub mod limits;
 pub mod seed;

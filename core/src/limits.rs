@@ -66,6 +66,21 @@ pub const TABLE_ATTEMPTS_MAX: u32 = 3;
 /// The body of an HTTP request other than a batch.
 pub const REQUEST_BODY_BYTES_MAX: usize = 1 << 20;
 
+/// Length of one level of a namespace, or of a table's name in it, in bytes of UTF-8. File systems take 255 for a
+/// folder, and the folder may need a suffix.
+pub const TABLE_PART_BYTES_MAX: usize = 200;
+
+/// Names that one page of a catalog listing holds, also when the client asks for more or names no size.
+pub const PAGE_SIZE_MAX: usize = 1_000;
+
+/// How long `GET /v1/wait` waits when it does not say, in milliseconds.
+pub const WAIT_TIMEOUT_MS_DEFAULT: u64 = 30_000;
+
+/// How long `GET /v1/wait` may wait, in milliseconds.
+pub const WAIT_TIMEOUT_MS_MAX: u64 = 300_000;
+
+const _: () = assert!(TABLE_PART_BYTES_MAX <= TABLE_NAME_BYTES_MAX);
+const _: () = assert!(WAIT_TIMEOUT_MS_DEFAULT <= WAIT_TIMEOUT_MS_MAX);
 const _: () = assert!(HASHES_PER_SOURCE_MIN <= HASHES_PER_SOURCE_MAX);
 const _: () = assert!(STRUCT_DEPTH_MAX < JSON_DEPTH_MAX);
 const _: () = assert!(SEQUENCE_MAX < i64::MAX as u64);
