@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::command::{Class, Command, Commands, Condition, Key, Op, Write};
 use crate::config::Config;
+use crate::flush::breaker::BreakerState;
 use crate::ops::Ops;
 use crate::pending::Pending;
 use crate::seed::Draws;
@@ -20,12 +21,29 @@ pub(crate) struct Context<'a> {
     pub(crate) config: &'a Config,
     /// Where readers find the store: `file:///…`, `s3://bucket/prefix`; no slash at the end.
     pub(crate) location: &'a str,
+    /// How the store does.
+    pub(crate) store: StoreView,
     /// Names for commands.
     pub(crate) ops: &'a mut Ops<Pending>,
     /// Identifiers.
     pub(crate) draws: &'a mut Draws,
     /// The commands of this step.
     pub(crate) out: &'a mut Commands,
+}
+
+/// How the store does, for answers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StoreView {
+    /// The circuit breaker.
+    pub(crate) breaker: BreakerState,
+    /// Whether acks say `fallback`.
+    pub(crate) failing: bool,
+    /// Whether a flush is under way.
+    pub(crate) flushing: bool,
+    /// Time until age or interval begin a flush, if something waits.
+    pub(crate) next_flush_ms: Option<u64>,
+    /// The host's clock when the last flush ended.
+    pub(crate) last_flush_ms: Option<i64>,
 }
 
 impl Context<'_> {

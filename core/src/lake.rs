@@ -1,5 +1,7 @@
 //! The machine: restored from its journal, driven by events, answering with commands. This file only routes.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::calls::Calls;
@@ -39,7 +41,7 @@ pub struct Deadline {
 #[derive(Debug)]
 pub struct Lake {
     settings: Settings,
-    location: String,
+    location: Arc<str>,
     clock: Clock,
     draws: Draws,
     ops: Ops<Pending>,
@@ -94,7 +96,8 @@ impl Lake {
         flusher.want_unwritten_hints(&rows.tables, settings.config(), clock.now());
         let identity = Identity::new(rows.lake.map(|row| row.lake), &mut draws);
         let tables = rows.tables;
-        let calls = Calls::new(&settings, &location);
+        let calls = Calls::new(&location);
+        let location = Arc::from(location);
         let (begun, stopping, stopped) = (false, false, false);
         Ok(Lake { settings, location, clock, draws, ops, identity, ingest, flusher, tables, calls, begun, stopping, stopped })
     }
@@ -110,7 +113,7 @@ impl Lake {
             next_flush_ms: next_flush_ms.map(|(due, _)| due.since_ms(machine_now)),
             last_flush_ms: self.flusher.stats.last.as_ref().map(|last| last.ended_ms),
         };
-        let config = self.settings.config().clone();
+        let config = self.settings.config_shared();
         let location = self.location.clone();
         let mut ops = std::mem::take(&mut self.ops);
         let mut draws = self.draws.clone();
@@ -144,7 +147,7 @@ impl Lake {
         let config = self.settings.config();
         let commit = self.flusher.commit_deadline().map(|due| (due, "commit retry"));
         let flush = self.flusher.deadline(&self.ingest, config);
-        let ingest = self.ingest.deadline(now, config);
+        let ingest = self.ingest.deadline(config);
         let identity = self.identity.deadline().map(|due| (due, "store marker"));
         let (due, why) = [commit, flush, ingest, identity].into_iter().flatten().min()?;
         Some(Deadline { after_ms: due.since_ms(now).min(config.max_clock_step_ms), why })
@@ -207,7 +210,7 @@ impl Lake {
             flusher.begin_if_due(ingest, cx);
         }
         ingest.committing = matches!(flusher.phase, Phase::Committing(..));
-        flusher.requests.settle(ingest, flusher.phase_is_running(), cx);
+        flusher.requests.settle(ingest, flusher.is_running(), cx);
         for (conn, correlation_id, result) in std::mem::take(&mut flusher.requests.answered) {
             let response = ServerMessage::FlushResponse(FlushResponse { correlation_id, result });
             ingest.conns.tell(conn, response, cx.now, cx.out);

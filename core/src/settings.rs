@@ -1,5 +1,7 @@
 //! The settings in force: what the operator gave, and what was changed at run time.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
@@ -19,7 +21,7 @@ const FIXED: [&str; 1] = ["r2BasePath"];
 /// What is in force, and changes that are being written.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    config: Config,
+    config: Arc<Config>,
     /// All changes at run time, as one partial config.
     changes: Map<String, Value>,
     proposed: Vec<(CallId, Config, Map<String, Value>)>,
@@ -31,12 +33,17 @@ impl Settings {
         let changes: Map<String, Value> = row.and_then(|row| serde_json::from_slice(&row).ok()).unwrap_or_default();
         let body = serde_json::to_vec(&changes).expect("JSON always encodes");
         let config = patch_config(&config, &body).unwrap_or(config);
-        Settings { config, changes, proposed: Vec::new() }
+        Settings { config: Arc::new(config), changes, proposed: Vec::new() }
     }
 
     /// The settings in force.
     pub(crate) fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The settings in force, to hold on to for a step.
+    pub(crate) fn config_shared(&self) -> Arc<Config> {
+        self.config.clone()
     }
 
     /// Someone wants a change. It is in force when it is durable.
@@ -66,8 +73,8 @@ impl Settings {
             let error = HttpError::new(ErrorKind::Unavailable, "the journal failed: nothing is changed, try again");
             return error.answer();
         }
-        self.config = config;
+        self.config = Arc::new(config);
         self.changes = changes;
-        Answer::json(200, &serde_json::json!({ "success": true, "config": self.config }))
+        Answer::json(200, &serde_json::json!({ "success": true, "config": *self.config }))
     }
 }

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::catalog::ident::TableIdent;
-use crate::catalog::pointer::TablePointer;
+use crate::catalog::{TableIdent, TablePointer};
 use crate::catalog::state::{TableFigures, Tables};
 use crate::command::{Failure, Key, Outcome};
 use crate::context::Context;
@@ -57,11 +56,12 @@ impl Flusher {
             writes.extend(tables.commit_writes(ident, pointer, figures));
         }
         writes.extend(ingest.release_writes(&run.places, cx));
-        let garbage: Vec<String> = run
+        let garbage: Vec<(String, i64)> = run
             .parts
             .values()
             .filter_map(|part| part.staged.as_ref())
-            .flat_map(|staged| staged.garbage.iter().cloned())
+            .flat_map(|staged| &staged.garbage)
+            .map(|garbage| (garbage.location.clone(), garbage.named_below))
             .collect();
         if !garbage.is_empty() {
             let row = GarbageRow { abandoned: Vec::new(), locations: garbage, since_ms: cx.wall.0 };
@@ -179,7 +179,7 @@ impl Flusher {
                 self.stats.rows += file.metrics.record_count;
                 self.stats.files += 1;
             }
-            self.hints.want(&part.root, version_hint(&pointer.metadata_location), cx.now);
+            self.hints.want(&part.root, version_hint(&pointer.metadata_location).to_owned(), cx.now);
             self.bases.put(ident.clone(), base_after(part, &pointer));
             tables.committed(ident, pointer, figures);
         }
@@ -203,11 +203,12 @@ fn outcome_unknown() -> Outcome {
 fn moved(part: &TablePart, run: &Run, cx: &Context<'_>) -> (TableIdent, TablePointer, TableFigures) {
     let staged = part.staged.as_ref().expect("a flush commits when every table is staged");
     let pointer = TablePointer { metadata_location: staged.metadata_location.clone(), ..part.pointer.clone() };
+    let totals = staged.metadata.totals();
     let figures = TableFigures {
         snapshot_id: staged.metadata.current_snapshot_id.expect("an append makes a snapshot"),
-        rows: staged.totals.records,
-        files: staged.totals.data_files,
-        bytes: staged.totals.files_size,
+        rows: totals.rows.unwrap_or(0),
+        files: totals.data_files.unwrap_or(0),
+        bytes: totals.bytes.unwrap_or(0),
         flush: run.flush,
         committed_ms: cx.wall.0,
         newest_event_ms: part.newest_event_ms,
@@ -218,7 +219,7 @@ fn moved(part: &TablePart, run: &Run, cx: &Context<'_>) -> (TableIdent, TablePoi
 
 fn base_after(part: TablePart, pointer: &TablePointer) -> Arc<Base> {
     let staged = part.staged.expect("a flush commits when every table is staged");
-    let weight = weigh(staged.metadata_bytes, &staged.manifests);
+    let weight = weigh(part.metadata_bytes, &staged.manifests);
     Arc::new(Base {
         metadata: staged.metadata,
         location: pointer.metadata_location.clone(),

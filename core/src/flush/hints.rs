@@ -7,10 +7,13 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::command::{Class, Condition};
+use crate::catalog::state::Tables;
+use crate::command::{Class, Condition, Outcome};
 use crate::config::Config;
 use crate::context::Context;
+use crate::flush::Flusher;
 use crate::flush::breaker::backoff_ms;
+use crate::iceberg::location::version_hint;
 use crate::pending::Pending;
 use crate::time::MachineTime;
 
@@ -85,5 +88,33 @@ impl Hints {
     pub(crate) fn deadline(&self) -> Option<MachineTime> {
         let waiting = self.hints.values().filter(|hint| hint.wanted.is_some() && hint.writing.is_none());
         waiting.map(|hint| hint.not_before).min()
+    }
+}
+
+impl Flusher {
+    /// Writes the hints again that a former life may have left unwritten.
+    pub(crate) fn want_unwritten_hints(&mut self, tables: &Tables, config: &Config, now: MachineTime) {
+        for (ident, figures) in &tables.figures {
+            let Some(pointer) = tables.pointers.get(ident).filter(|_| !figures.hinted) else { continue };
+            let root = format!("{}/{}", config.r2_base_path, pointer.folder);
+            self.hints.want(&root, version_hint(&pointer.metadata_location).to_owned(), now);
+        }
+    }
+
+    /// A hint's write ended. That it is written is journaled with the table's next commit at the latest; a start that
+    /// does not know it writes it again.
+    pub(crate) fn hint_written(&mut self, folder: &str, outcome: &Outcome, tables: &mut Tables, cx: &mut Context<'_>) {
+        let config = cx.config;
+        if !self.hints.written(folder, *outcome == Outcome::Put, config, cx) {
+            return;
+        }
+        let ident = tables.pointers.iter().find(|(_, pointer)| {
+            folder.strip_prefix(&config.r2_base_path).and_then(|rest| rest.strip_prefix('/')) == Some(&pointer.folder)
+        });
+        if let Some((ident, _)) = ident
+            && let Some(figures) = tables.figures.get_mut(ident)
+        {
+            figures.hinted = true;
+        }
     }
 }

@@ -51,6 +51,8 @@ pub(crate) struct Flusher {
     /// Store commands that failed, and when to try them again.
     retries: Vec<(MachineTime, StoreCall)>,
     pub(crate) last_flush: MachineTime,
+    /// No flush begins before.
+    not_before: MachineTime,
 }
 
 /// Where the flush is.
@@ -141,6 +143,7 @@ impl Flusher {
             stats: FlushStats::default(),
             retries: Vec::new(),
             last_flush: now,
+            not_before: MachineTime(0),
         }
     }
 
@@ -229,10 +232,5 @@ impl Flusher {
         let trigger = if self.is_running() { None } else { self.next_trigger(ingest, cx_config) };
         let hint = self.hints.deadline().map(|due| (due, "version hint"));
         [retry, trigger, hint].into_iter().flatten().min()
-    }
-
-    /// Whether a store command of this flush is only about reading.
-    pub(crate) fn is_read(action: &Action) -> bool {
-        !matches!(action, Action::Write(_))
     }
 }

@@ -6,14 +6,16 @@ use crate::context::Context;
 use crate::event::{CallId, ConnId};
 use crate::flush::run::Run;
 use crate::flush::{Flusher, LastFlush, Phase};
-use crate::http::status::FlushAnswer;
 use crate::http::respond::Answer;
 use crate::ingest::Ingest;
-use crate::ingest::conn::Ticket;
 use crate::catalog::state::Tables;
 use crate::journal::rows::{GarbageRow, garbage_write};
 use crate::pending::Pending;
 use crate::time::MachineTime;
+use crate::wire::server::FlushResult;
+
+/// Delay before the next flush after the journal failed.
+const HOLD_OFF_MS: u64 = 1_000;
 
 /// Why a flush begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +45,6 @@ pub(crate) enum Asker {
     Conn {
         /// Its connection.
         conn: ConnId,
-        /// Its place in the order of answers.
-        ticket: Ticket,
         /// Echoed.
         correlation_id: Option<String>,
     },
@@ -56,7 +56,7 @@ struct Request {
     /// It waits for the batches below this place.
     below: u64,
     since: MachineTime,
-    sum: FlushAnswer,
+    sum: FlushResult,
 }
 
 /// Who waits for a flush, and answers that are due.
@@ -64,7 +64,7 @@ struct Request {
 pub(crate) struct Requests {
     open: Vec<Request>,
     /// Answers for connections; the ingest sends them.
-    pub(crate) answered: Vec<(ConnId, Ticket, Option<String>, FlushAnswer)>,
+    pub(crate) answered: Vec<(ConnId, Option<String>, FlushResult)>,
     /// The machine is to stop: everything is flushed as it comes.
     pub(crate) stopping: bool,
 }
@@ -72,7 +72,7 @@ pub(crate) struct Requests {
 impl Requests {
     /// Adds one, who waits for all batches below the place `below`.
     pub(crate) fn add(&mut self, asker: Asker, below: u64, now: MachineTime) {
-        let sum = FlushAnswer { success: true, ..FlushAnswer::default() };
+        let sum = FlushResult { success: true, ..FlushResult::default() };
         self.open.push(Request { asker, below, since: now, sum });
     }
 
@@ -131,7 +131,7 @@ impl Requests {
                 let answer = Answer::json(status, &sum);
                 cx.out.push(Command::Respond { call, head: answer.head, body: answer.body });
             }
-            Asker::Conn { conn, ticket, correlation_id } => self.answered.push((conn, ticket, correlation_id, sum)),
+            Asker::Conn { conn, correlation_id } => self.answered.push((conn, correlation_id, sum)),
         }
     }
 }
@@ -180,7 +180,7 @@ impl Flusher {
         };
         if !durable {
             // The journal refuses writes. The attempt's number is used up; the next trigger tries again.
-            self.last_flush = cx.now;
+            self.hold_off(cx);
             return;
         }
         let mut run = Box::new(Run::new(self.row.flush, self.row.attempt, places, cx.now));
@@ -189,9 +189,14 @@ impl Flusher {
         self.go_on(tables, ingest, cx);
     }
 
+    /// The journal failed: no flush begins for a while.
+    pub(crate) fn hold_off(&mut self, cx: &Context<'_>) {
+        self.not_before = cx.now.after_ms(HOLD_OFF_MS);
+    }
+
     fn due(&self, ingest: &Ingest, cx: &Context<'_>) -> Option<Reason> {
         let ready = ingest.buffer.ready();
-        if ready.batches == 0 {
+        if ready.batches == 0 || cx.now < self.not_before {
             return None;
         }
         let config = cx.config;
@@ -213,6 +218,9 @@ impl Flusher {
         let oldest = ingest.buffer.oldest_ready()?;
         let age = oldest.after_ms(config.flush_threshold_ms);
         let interval = self.last_flush.after_ms(config.flush_interval_ms);
+        if self.not_before > age.min(interval) {
+            return Some((self.not_before, "journal retry"));
+        }
         Some(if age <= interval { (age, "flush by age") } else { (interval, "flush by interval") })
     }
 }

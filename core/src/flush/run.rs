@@ -182,7 +182,7 @@ impl Flusher {
     }
 
     /// Ends a flush that has written nothing yet. What it planned stays in the buffer.
-    fn give_up(&mut self, why: &str, cx: &mut Context<'_>) {
+    fn give_up(&mut self, why: &str, cx: &Context<'_>) {
         self.phase = Phase::Idle;
         self.stats.last_error = Some(format!("the journal cannot be read: {why}"));
         self.hold_off(cx);

@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::catalog::ident::{TableIdent, free_ident, split_table_name};
-use crate::catalog::pointer::{TablePointer, free_folder};
+use crate::catalog::{TableIdent, TablePointer, free_folder, free_ident, split_table_name};
 use crate::catalog::state::Tables;
 use crate::command::Class;
 use crate::context::Context;
@@ -17,9 +16,9 @@ use crate::flush::call::{Action, StoreCall};
 use crate::flush::frontier::TableFrontier;
 use crate::iceberg::commit::{self, Append, Staged};
 use crate::iceberg::data_file::DataFile;
-use crate::iceberg::manifest::{self, ManifestEntry};
 use crate::iceberg::manifest_list::{self, ManifestFile};
 use crate::iceberg::metadata::TableMetadata;
+use crate::iceberg::schema::Schema;
 use crate::pending::Pending;
 use crate::table::job::{EncodeOptions, Job, JobBatch, JobOutput};
 
@@ -63,13 +62,15 @@ pub(crate) struct TablePart {
     pub(crate) files: Vec<DataFile>,
     pub(crate) frontier: TableFrontier,
     pub(crate) newest_event_ms: i64,
+    /// Length of the new metadata file.
+    pub(crate) metadata_bytes: usize,
     is_new: bool,
     base: Option<Arc<Base>>,
     reading: Reading,
     batches: Vec<JobBatch>,
     sources: Vec<Source>,
     output: Option<JobOutput>,
-    merging: BTreeMap<usize, Option<Vec<ManifestEntry>>>,
+    merging: BTreeMap<usize, Option<Bytes>>,
     open_writes: usize,
 }
 
@@ -109,6 +110,7 @@ impl TablePart {
             files: Vec::new(),
             frontier: TableFrontier::default(),
             newest_event_ms: i64::MIN,
+            metadata_bytes: 0,
             is_new,
             base: None,
             reading: Reading::default(),
@@ -163,9 +165,7 @@ impl TablePart {
                 self.reading.frontier = Some(TableFrontier::parse(&bytes).map_err(|error| error.to_string())?);
             }
             Action::ReadManifest(index) => {
-                let base = self.base.as_ref().expect("manifests are merged when the base is there");
-                let entries = manifest::read(&bytes, base.manifests.get(*index)).map_err(|error| error.to_string())?;
-                self.merging.insert(*index, Some(entries));
+                self.merging.insert(*index, Some(bytes));
                 if self.merging.values().all(Option::is_some) {
                     self.stage(flush, attempt, cx);
                 }
@@ -209,7 +209,7 @@ impl TablePart {
         let metadata = self.base.as_ref().map(|base| &base.metadata);
         let job = Job {
             table: self.cdc_table.clone(),
-            schema: metadata.map(|metadata| metadata.current_schema().clone()),
+            schema: metadata.and_then(TableMetadata::current_schema).map(|schema| Schema::clone(schema)),
             last_column_id: metadata.map_or(0, |metadata| metadata.last_column_id),
             options: EncodeOptions {
                 compression: cx.config.parquet_compression,
@@ -228,7 +228,7 @@ impl TablePart {
     pub(crate) fn encoded(&mut self, flush: u64, attempt: u32, mut output: JobOutput, cx: &mut Context<'_>) {
         for (n, file) in std::mem::take(&mut output.files).into_iter().enumerate() {
             let key = format!("{}/data/{flush:08}-{attempt:03}-{n:05}.parquet", self.root);
-            self.files.push(DataFile::new(cx.uri(&key), file.bytes.len() as u64, file.metrics));
+            self.files.push(DataFile::parquet(cx.uri(&key), file.bytes.len() as u64, file.metrics));
             self.write(flush, key, file.bytes, cx);
         }
         assert!(!self.files.is_empty(), "a table without rows is no part of a flush: {}", self.cdc_table);
@@ -270,10 +270,9 @@ impl TablePart {
             now_ms: cx.wall.0,
             summary: summary(flush, &self.sources),
             properties: properties(flush, value, self.is_new),
-            metadata_uuid: cx.draws.uuid(),
-            manifest_uuid: cx.draws.uuid(),
-            max_snapshots: usize::try_from(cx.config.max_snapshots).unwrap_or(usize::MAX),
-            merged: merged.into_iter().filter_map(|(index, entries)| Some((index, entries?))).collect(),
+            name: cx.draws.uuid(),
+            max_snapshots: cx.config.max_snapshots,
+            merged: merged.into_iter().filter_map(|(index, bytes)| Some((index, bytes?))).collect(),
         };
         let base = base.as_deref().map(|base| commit::Base {
             metadata: &base.metadata,
@@ -282,6 +281,7 @@ impl TablePart {
         });
         let mut staged = commit::append(base, change)
             .unwrap_or_else(|error| panic!("the commit of table {} breaks a rule of Iceberg: {error}", self.cdc_table));
+        self.metadata_bytes = staged.objects.last().map_or(0, |(_, bytes)| bytes.len());
         for (location, bytes) in std::mem::take(&mut staged.objects) {
             let key = cx.key_of(&location).expect("metadata lies in this store");
             self.write(flush, key, bytes, cx);

@@ -116,7 +116,7 @@ impl Ingest {
     /// A batch whose source is at hand.
     pub(super) fn arrive(&mut self, arrived: Arrived, cx: &mut Context<'_>) {
         let (epoch, opening) = self.opening(&arrived);
-        let rules = self.rules(cx);
+        let rules = self.rules(cx.config);
         let place = self.buffer.upcoming_place();
         let batch = arrived.batch.clone();
         let (stopping, committing) = (self.stopping, self.committing);
@@ -295,7 +295,7 @@ impl Ingest {
 
     /// Refuses a batch that the source would take, and lets the source know.
     fn refuse_new(&mut self, arrived: &Arrived, epoch: &str, sparse: bool, refused: &Refused, cx: &mut Context<'_>) {
-        let rules = self.rules(cx);
+        let rules = self.rules(cx.config);
         let batch = &arrived.batch;
         if let Some(state) = self.state(&batch.source_do_id) {
             let (first, last) = (batch.first_event_sequence, batch.last_event_sequence);

@@ -54,7 +54,7 @@ pub(crate) fn details(processed: u64, buffered_bytes: u64, cx: &Context<'_>) -> 
         buffer_utilization: utilization,
         time_until_flush: cx.store.next_flush_ms,
         suggested_delay_ms: (suggested > 0).then(|| suggested.max(cx.config.base_retry_delay_ms)),
-        circuit_breaker_state: cx.store.breaker.map(|state| match state {
+        circuit_breaker_state: Some(match cx.store.breaker {
             BreakerState::Closed => CircuitBreakerState::Closed,
             BreakerState::Open => CircuitBreakerState::Open,
             BreakerState::HalfOpen => CircuitBreakerState::HalfOpen,

@@ -142,6 +142,11 @@ impl Buffer {
         self.ready_totals
     }
 
+    /// The oldest place that a flush could take.
+    pub(crate) fn first_ready(&self) -> Option<u64> {
+        self.ready.first().copied()
+    }
+
     /// Memory of the hot batches, in bytes.
     pub(crate) fn hot_bytes(&self) -> u64 {
         self.hot_bytes

@@ -24,6 +24,9 @@ const GATHER_MS: u64 = 1_000;
 /// Messages over the size limit after which a connection is closed.
 const SIZE_VIOLATIONS_MAX: u8 = 3;
 
+/// WebSocket close code for a peer that said good-bye.
+const CLOSE_NORMAL: u16 = 1000;
+
 /// WebSocket close code for a peer that breaks a rule.
 pub(crate) const CLOSE_POLICY: u16 = 1008;
 
@@ -160,6 +163,39 @@ impl Conns {
         conn.drain(id, now, out);
     }
 
+    /// Answers a ticket with several messages.
+    pub(crate) fn answer_all(
+        &mut self,
+        id: ConnId,
+        ticket: Ticket,
+        messages: Vec<ServerMessage>,
+        now: MachineTime,
+        out: &mut Commands,
+    ) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if let Ok(at) = conn.answers.binary_search_by_key(&ticket, |(ticket, _)| *ticket) {
+            conn.answers.remove(at);
+            for message in messages.into_iter().rev() {
+                conn.answers.insert(at, (ticket, Some(message)));
+            }
+        }
+        conn.drain(id, now, out);
+    }
+
+    /// Closes a connection that breaks a rule.
+    pub(crate) fn shut(&mut self, id: ConnId, reason: &str, out: &mut Commands) {
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.shut(id, CLOSE_POLICY, reason, out);
+        }
+    }
+
+    /// Closes a connection whose peer said good-bye.
+    pub(crate) fn finish(&mut self, id: ConnId, out: &mut Commands) {
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.shut(id, CLOSE_NORMAL, "good-bye", out);
+        }
+    }
+
     /// Sends a message that answers nothing, after the answers that are ready.
     pub(crate) fn tell(&mut self, id: ConnId, message: ServerMessage, now: MachineTime, out: &mut Commands) {
         let ticket = self.ticket(id);
@@ -178,7 +214,7 @@ impl Conns {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         conn.size_violations += 1;
         if conn.size_violations >= SIZE_VIOLATIONS_MAX {
-            conn.shut(id, "three messages were over the size limit", out);
+            conn.shut(id, CLOSE_POLICY, "three messages were over the size limit", out);
         }
     }
 
@@ -220,7 +256,7 @@ impl Conn {
             out.push(Command::Send { conn: id, frame });
         }
         if self.unread_bytes + self.answers.len() * size_of::<ServerMessage>() > UNREAD_BYTES_MAX {
-            self.shut(id, "the answers are not read", out);
+            self.shut(id, CLOSE_POLICY, "the answers are not read", out);
         }
     }
 
@@ -240,10 +276,10 @@ impl Conn {
         self.answers = gathered;
     }
 
-    fn shut(&mut self, id: ConnId, reason: &str, out: &mut Commands) {
+    fn shut(&mut self, id: ConnId, code: u16, reason: &str, out: &mut Commands) {
         if !self.closing {
             self.closing = true;
-            out.push(Command::Close { conn: id, code: CLOSE_POLICY, reason: reason.to_owned() });
+            out.push(Command::Close { conn: id, code, reason: reason.to_owned() });
         }
     }
 }

@@ -17,12 +17,14 @@ pub mod source;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::command::Outcome;
 use crate::config::Config;
 use crate::context::Context;
-use crate::event::{CallId, ConnId};
+use crate::event::{CallId, ConnId, Peer};
 use crate::journal::rows::source_range;
-use crate::journal::{self, RestoreError};
+use crate::journal;
 use crate::pending::Pending;
 use crate::time::MachineTime;
 use crate::wire::batch::CdcBatch;
@@ -130,14 +132,6 @@ pub(crate) struct IngestStats {
     pub(crate) closed_holes: Vec<String>,
 }
 
-/// What the surroundings must know of a batch's answer.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct StoreView {
-    pub(crate) failing: bool,
-    pub(crate) breaker: Option<crate::flush::breaker::BreakerState>,
-    pub(crate) next_flush_ms: Option<u64>,
-}
-
 impl Ingest {
     /// An ingest that knows nothing yet.
     pub(crate) fn new() -> Ingest {
@@ -188,8 +182,22 @@ impl Ingest {
     /// The oldest batch that is still to be flushed or whose save is on its way.
     pub(crate) fn oldest_unsettled_place(&self) -> Option<u64> {
         let ready = self.buffer.first_ready();
-        let flight = self.flights.keys().next().copied();
-        ready.into_iter().chain(flight).min()
+        ready.into_iter().chain(self.oldest_flight()).min()
+    }
+
+    /// The oldest batch whose save is on its way.
+    pub(crate) fn oldest_flight(&self) -> Option<u64> {
+        self.flights.keys().next().copied()
+    }
+
+    /// A socket is there, perhaps one that outlived the machine.
+    pub(crate) fn opened(&mut self, conn: ConnId, peer: Peer, attachment: Option<&Bytes>, cx: &mut Context<'_>) {
+        self.conns.open(conn, peer, attachment);
+        let source = self.conns.introduction(conn).map(|introduction| introduction.source.clone());
+        if let Some(source) = source {
+            self.slot(&source, cx);
+            self.adopt_sockets(&source, cx.now);
+        }
     }
 
     /// Sources in memory, by name.
@@ -268,7 +276,7 @@ impl Ingest {
         let Some(Slot::Loading(waiting)) = self.sources.insert(name.clone(), Slot::Ready(Box::new(state))) else {
             panic!("source {name:?} was loaded twice");
         };
-        self.adopt_sockets(&name, cx);
+        self.adopt_sockets(&name, cx.now);
         self.find_ready(&name);
         for input in waiting {
             self.handle(input, cx);
@@ -276,7 +284,7 @@ impl Ingest {
     }
 
     /// Sockets that outlived the machine belong to their source again.
-    fn adopt_sockets(&mut self, name: &str, cx: &Context<'_>) {
+    fn adopt_sockets(&mut self, name: &str, now: MachineTime) {
         let conns: BTreeSet<ConnId> = self
             .conns
             .ids()
@@ -287,7 +295,7 @@ impl Ingest {
         }
         if let Some(state) = self.state(name) {
             state.conns = conns;
-            state.source.set_connected(true, cx.now);
+            state.source.set_connected(true, now);
         }
     }
 
@@ -305,7 +313,7 @@ impl Ingest {
     }
 
     /// What of the settings decides about sequences.
-    fn rules(&self, cx: &Context<'_>) -> Rules {
+    fn rules(&self, config: &Config) -> Rules {
         let waiting: u64 = self
             .timed
             .iter()
@@ -315,11 +323,11 @@ impl Ingest {
             })
             .sum();
         Rules {
-            deduplicate: cx.config.enable_deduplication,
-            window_ms: cx.config.deduplication_window_ms,
-            max_hole_bytes: cx.config.max_hole_bytes,
-            hole_room_bytes: (cx.config.max_buffer_size / 2).saturating_sub(waiting),
-            refusal_pause_ms: 2 * cx.config.max_retry_delay_ms,
+            deduplicate: config.enable_deduplication,
+            window_ms: config.deduplication_window_ms,
+            max_hole_bytes: config.max_hole_bytes,
+            hole_room_bytes: (config.max_buffer_size / 2).saturating_sub(waiting),
+            refusal_pause_ms: 2 * config.max_retry_delay_ms,
         }
     }
 
@@ -358,24 +366,19 @@ impl Ingest {
     }
 
     /// When the ingest wants to be woken, and why.
-    pub(crate) fn deadline(&self, cx: &Context<'_>) -> Option<(MachineTime, &'static str)> {
+    pub(crate) fn deadline(&self, config: &Config) -> Option<(MachineTime, &'static str)> {
         let reload = self.reloads.iter().map(|(due, _)| (*due, "journal read")).min();
         let acks = self.conns.deadline().map(|due| (due, "gathered acks"));
-        let hole = if self.timed.is_empty() || self.committing { None } else { self.next_hole(cx) };
+        let hole = if self.timed.is_empty() || self.committing { None } else { self.next_hole(config) };
         [reload, acks, hole].into_iter().flatten().min()
     }
 
-    fn next_hole(&self, cx: &Context<'_>) -> Option<(MachineTime, &'static str)> {
-        let rules = self.rules(cx);
+    fn next_hole(&self, config: &Config) -> Option<(MachineTime, &'static str)> {
+        let rules = self.rules(config);
         let due = self.timed.iter().filter_map(|name| match self.sources.get(name) {
             Some(Slot::Ready(state)) => state.source.next_deadline(&rules),
             Some(Slot::Loading(_)) | None => None,
         });
         due.min().map(|due| (due, "hole time-out"))
     }
-}
-
-/// Takes a batch key apart that a former life wrote.
-pub(crate) fn parse_batch_key(key: &[u8], head: &[u8]) -> Result<BatchKey, RestoreError> {
-    journal::decode(key, head)
 }

@@ -26,7 +26,7 @@ pub(crate) struct Persisted {
 impl Ingest {
     /// The writes that move frontiers and remove the rows of batches; part of the flush's commit.
     pub(crate) fn release_writes(&self, places: &[u64], cx: &Context<'_>) -> Vec<Write> {
-        let rules = self.rules(cx);
+        let rules = self.rules(cx.config);
         let mut writes = Vec::new();
         for (name, places) in self.by_source(places) {
             let Some(Slot::Ready(state)) = self.sources.get(&name) else {
@@ -44,7 +44,7 @@ impl Ingest {
 
     /// The commit is durable: frontiers move, batches go, marks leave.
     pub(crate) fn release(&mut self, places: &[u64], persisted: &Persisted, cx: &mut Context<'_>) {
-        let rules = self.rules(cx);
+        let rules = self.rules(cx.config);
         for (name, places) in self.by_source(places) {
             let events = places.iter().filter_map(|place| self.buffer.get(*place)).map(|batch| u64::from(batch.key.events)).sum();
             if let Some(state) = self.state(&name) {
@@ -98,7 +98,7 @@ impl Ingest {
 
     /// Closes holes whose time is up. What waited behind them is ready.
     pub(super) fn close_holes(&mut self, cx: &mut Context<'_>) {
-        let rules = self.rules(cx);
+        let rules = self.rules(cx.config);
         let timed: Vec<String> = self.timed.iter().cloned().collect();
         for name in timed {
             let Some(state) = self.state(&name) else { continue };

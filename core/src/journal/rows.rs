@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::command::{Key, Write};
-use crate::config::Config;
 use crate::journal;
 use crate::time::{MachineTime, Timestamp};
 
@@ -50,8 +49,9 @@ pub(crate) struct FlushRow {
 pub(crate) struct GarbageRow {
     /// The flush and attempt whose names may stand in the store without being live: `{flush}-{attempt}`.
     pub(crate) abandoned: Vec<(u64, u32)>,
-    /// Objects that no retained snapshot names any more.
-    pub(crate) locations: Vec<String>,
+    /// Objects that the tables' current versions no longer name. Retained snapshots with a sequence number below the
+    /// second part may still.
+    pub(crate) locations: Vec<(String, i64)>,
     /// The host's clock when they became garbage, in milliseconds.
     pub(crate) since_ms: i64,
 }
@@ -68,12 +68,6 @@ impl LakeRow {
     pub(crate) fn write(&self) -> Write {
         Write::Put(Bytes::from_static(LAKE_KEY), journal::encode(self).into())
     }
-}
-
-/// The write of settings that were changed at run time.
-pub(crate) fn settings_write(config: &Config) -> Write {
-    let json = serde_json::to_vec(config).expect("plain data always encodes");
-    Write::Put(Bytes::from_static(SETTINGS_KEY), json.into())
 }
 
 /// The key of a source's row.
