@@ -29,8 +29,7 @@ pub(super) fn namespaces(view: &CatalogView<'_>, parent: &[String], page: &Page)
     view.require_namespace(parent)?;
     let tables = view.tables.keys().map(|ident| &ident.namespace);
     let below = view.namespaces.keys().chain(tables).filter(|namespace| namespace.starts_with(parent));
-    let mut names: Vec<&str> =
-        below.filter_map(|namespace| namespace.get(parent.len())).map(String::as_str).collect();
+    let mut names: Vec<&str> = below.filter_map(|namespace| namespace.get(parent.len())).map(String::as_str).collect();
     names.sort_unstable();
     names.dedup();
     let (names, next) = cut(names, page)?;

@@ -34,8 +34,7 @@ pub struct MetadataWanted {
 /// Answers at once if the table is not there, or if the client has its metadata already.
 pub(super) fn begin(view: &CatalogView<'_>, request: &LoadTable) -> Result<CatalogAnswer, HttpError> {
     let pointer = view.table(&request.ident)?;
-    let wanted =
-        MetadataWanted { metadata_location: pointer.metadata_location.clone(), snapshots: request.snapshots };
+    let wanted = MetadataWanted { metadata_location: pointer.metadata_location.clone(), snapshots: request.snapshots };
     let etag = wanted.etag();
     if request.if_none_match.as_deref().is_some_and(|tags| matches(tags, &etag)) {
         return Ok(CatalogAnswer::Ready(Answer::empty(304).with_header("etag", etag)));

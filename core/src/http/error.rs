@@ -54,10 +54,9 @@ impl ErrorKind {
     pub fn status(self) -> u16 {
         match self {
             ErrorKind::InvalidRequest => 400,
-            ErrorKind::NotFound
-            | ErrorKind::NoSuchNamespace
-            | ErrorKind::NoSuchTable
-            | ErrorKind::NoSuchWarehouse => 404,
+            ErrorKind::NotFound | ErrorKind::NoSuchNamespace | ErrorKind::NoSuchTable | ErrorKind::NoSuchWarehouse => {
+                404
+            }
             ErrorKind::MethodNotAllowed => 405,
             ErrorKind::Conflict => 409,
             ErrorKind::PayloadTooLarge => 413,

@@ -81,9 +81,8 @@ fn catalog_paths_are_decoded() {
 
 #[test]
 fn listings_take_a_parent_and_pages() {
-    let list = |parent: &[&str], page| {
-        Route::Catalog(CatalogRequest::ListNamespaces { parent: namespace(parent), page })
-    };
+    let list =
+        |parent: &[&str], page| Route::Catalog(CatalogRequest::ListNamespaces { parent: namespace(parent), page });
     let after = |token: &str, size| Page::After { token: token.to_owned(), size };
     check("GET /v1/namespaces", list(&[], Page::All));
     check("GET /v1/namespaces?parent=", list(&[], Page::All));
@@ -97,12 +96,18 @@ fn listings_take_a_parent_and_pages() {
 #[test]
 fn a_wrong_catalog_request_is_refused_in_icebergs_model() {
     let bad = |line, message| check_error(line, &[], ErrorKind::InvalidRequest, ErrorModel::Iceberg, message);
-    bad("GET /v1/namespaces?pageSize=0", "query parameter pageSize: expected a whole number from 1 to 18446744073709551615, got \"0\"");
+    bad(
+        "GET /v1/namespaces?pageSize=0",
+        "query parameter pageSize: expected a whole number from 1 to 18446744073709551615, got \"0\"",
+    );
     bad("GET /v1/namespaces?parent=a%1F", "namespace \"a\\u{1f}\": expected no empty level");
     bad("GET /v1/namespaces/a%1F%1Fb", "namespace \"a\\u{1f}\\u{1f}b\": expected no empty level");
     bad("GET /v1/namespaces/%2", "namespace in the path: \"%2\": expected two hexadecimal digits after each '%'");
     bad("GET /v1/namespaces//tables", "namespace in the path: expected a name, got nothing");
-    bad("GET /v1/namespaces/a/tables/t?snapshots=some", "query parameter snapshots: expected all or refs, got \"some\"");
+    bad(
+        "GET /v1/namespaces/a/tables/t?snapshots=some",
+        "query parameter snapshots: expected all or refs, got \"some\"",
+    );
 }
 
 #[test]
