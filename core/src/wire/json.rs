@@ -190,18 +190,8 @@ impl<'a> Cursor<'a> {
     /// Neither a key nor the end is here.
     #[inline]
     pub fn next_key(&mut self, first: bool) -> Result<Option<JsonStr<'a>>, JsonError> {
-        self.skip_space();
-        match (self.byte(), first) {
-            (Some(b'}'), _) => {
-                self.at += 1;
-                return Ok(None);
-            }
-            (Some(b','), false) => {
-                self.at += 1;
-                self.skip_space();
-            }
-            (_, true) => {}
-            (_, false) => return self.fail(Expected::CommaOrBrace),
+        if !self.goes_on(first, b'}', Expected::CommaOrBrace)? {
+            return Ok(None);
         }
         let key = self.string_here(Expected::Key)?;
         self.skip_space();
@@ -225,23 +215,10 @@ impl<'a> Cursor<'a> {
     /// Neither an element nor the end is here.
     #[inline]
     pub fn next_element(&mut self, first: bool) -> Result<bool, JsonError> {
-        self.skip_space();
-        match (self.byte(), first) {
-            (Some(b']'), true) => {
-                self.at += 1;
-                Ok(false)
-            }
-            (Some(b']'), false) => {
-                self.at += 1;
-                Ok(false)
-            }
-            (Some(b','), false) => {
-                self.at += 1;
-                self.peek().map(|_| true)
-            }
-            (_, true) => self.peek().map(|_| true),
-            (_, false) => self.fail(Expected::CommaOrBracket),
+        if !self.goes_on(first, b']', Expected::CommaOrBracket)? {
+            return Ok(false);
         }
+        self.peek().map(|_| true)
     }
 
     /// Reads a string.
@@ -336,8 +313,11 @@ impl<'a> Cursor<'a> {
                 if depth == 0 {
                     return Ok(());
                 }
-                let goes_on =
-                    if open & 1 == 1 { self.next_key_here(entered)? } else { self.next_element_here(entered)? };
+                let goes_on = if open & 1 == 1 {
+                    self.goes_on(entered, b'}', Expected::CommaOrBrace)? && self.skip_key().map(|()| true)?
+                } else {
+                    self.goes_on(entered, b']', Expected::CommaOrBracket)?
+                };
                 if goes_on {
                     break;
                 }
@@ -346,44 +326,33 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Whether a container goes on, standing before its next member, or is over, standing behind it.
     #[inline]
-    fn next_key_here(&mut self, first: bool) -> Result<bool, JsonError> {
+    fn goes_on(&mut self, first: bool, close: u8, expected: Expected) -> Result<bool, JsonError> {
         self.skip_space();
         match self.byte() {
-            Some(b'}') => {
+            Some(byte) if byte == close => {
                 self.at += 1;
-                return Ok(false);
+                Ok(false)
             }
             Some(b',') if !first => {
                 self.at += 1;
                 self.skip_space();
+                Ok(true)
             }
-            _ if first => {}
-            _ => return self.fail(Expected::CommaOrBrace),
+            _ if first => Ok(true),
+            _ => self.fail(expected),
         }
+    }
+
+    /// Passes over a key, to its value.
+    #[inline]
+    fn skip_key(&mut self) -> Result<(), JsonError> {
         self.string_end(Expected::Key)?;
         self.skip_space();
         self.expect(b':', Expected::Colon)?;
         self.skip_space();
-        Ok(true)
-    }
-
-    #[inline]
-    fn next_element_here(&mut self, first: bool) -> Result<bool, JsonError> {
-        self.skip_space();
-        match self.byte() {
-            Some(b']') => {
-                self.at += 1;
-                return Ok(false);
-            }
-            Some(b',') if !first => {
-                self.at += 1;
-                self.skip_space();
-            }
-            _ if first => {}
-            _ => return self.fail(Expected::CommaOrBracket),
-        }
-        Ok(true)
+        Ok(())
     }
 
     #[inline]
