@@ -121,7 +121,8 @@ impl Identity {
                 cx.out.push(Command::Halt { reason });
             }
             Err(error) => {
-                let reason = format!("the store's marker {MARKER} cannot be read ({error}): restore it, or use another store");
+                let reason =
+                    format!("the store's marker {MARKER} cannot be read ({error}): restore it, or use another store");
                 cx.out.push(Command::Halt { reason });
             }
         }

@@ -40,11 +40,17 @@ pub struct Deadline {
 /// The state machine. See the crate's first page.
 #[derive(Debug)]
 pub struct Lake {
-    settings: Settings,
     location: Arc<str>,
     clock: Clock,
     draws: Draws,
     ops: Ops<Pending>,
+    rooms: Rooms,
+}
+
+/// The rooms of the machine: all its state but time, names and chance.
+#[derive(Debug)]
+struct Rooms {
+    settings: Settings,
     identity: Identity,
     ingest: Ingest,
     flusher: Flusher,
@@ -99,48 +105,55 @@ impl Lake {
         let calls = Calls::new(&location);
         let location = Arc::from(location);
         let (begun, stopping, stopped) = (false, false, false);
-        Ok(Lake { settings, location, clock, draws, ops, identity, ingest, flusher, tables, calls, begun, stopping, stopped })
+        let rooms = Rooms { settings, identity, ingest, flusher, tables, calls, begun, stopping, stopped };
+        Ok(Lake { location, clock, draws, ops, rooms })
     }
 
     /// Takes one event and adds what is to be done about it to `out`. Cannot fail; `now` is the host's clock.
     pub fn step(&mut self, now: Timestamp, event: Event, out: &mut Commands) {
         let machine_now = self.clock.advance(now);
-        let next_flush_ms = self.flusher.next_trigger(&self.ingest, self.settings.config());
-        let store = StoreView {
-            breaker: self.flusher.breaker.state(),
-            failing: self.flusher.breaker.is_failing(),
-            flushing: self.flusher.is_running(),
-            next_flush_ms: next_flush_ms.map(|(due, _)| due.since_ms(machine_now)),
-            last_flush_ms: self.flusher.stats.last.as_ref().map(|last| last.ended_ms),
-        };
-        let config = self.settings.config_shared();
-        let location = self.location.clone();
-        let mut ops = std::mem::take(&mut self.ops);
-        let mut draws = self.draws.clone();
-        let mut cx = Context {
-            now: machine_now,
-            wall: now,
-            config: &config,
-            location: &location,
-            store,
-            ops: &mut ops,
-            draws: &mut draws,
-            out,
-        };
-        if !self.begun {
-            self.begun = true;
-            self.identity.begin(&mut cx);
-            self.ingest.begin(&mut cx);
-        }
-        self.handle(event, &mut cx);
-        self.settle(&mut cx);
-        self.ops = ops;
-        self.draws = draws;
+        let Lake { location, draws, ops, rooms, .. } = self;
+        let config = rooms.settings.config_shared();
+        let store = rooms.store_view(machine_now);
+        let mut cx = Context { now: machine_now, wall: now, config: &config, location, store, ops, draws, out };
+        rooms.begin(&mut cx);
+        rooms.handle(event, &mut cx);
+        rooms.settle(&mut cx);
     }
 
     /// When to deliver [`Event::Wake`] if nothing else happens. Recomputed after each step.
     pub fn deadline(&self) -> Option<Deadline> {
-        let now = self.clock.now();
+        self.rooms.deadline(self.clock.now())
+    }
+
+    /// Sockets that are open, for tests of hosts.
+    pub fn open_connections(&self) -> Vec<ConnId> {
+        self.rooms.ingest.conns.ids().collect()
+    }
+}
+
+impl Rooms {
+    fn store_view(&self, now: MachineTime) -> StoreView {
+        let next_flush = self.flusher.next_trigger(&self.ingest, self.settings.config());
+        StoreView {
+            breaker: self.flusher.breaker.state(),
+            failing: self.flusher.breaker.is_failing(),
+            flushing: self.flusher.is_running(),
+            next_flush_ms: next_flush.map(|(due, _)| due.since_ms(now)),
+            last_flush_ms: self.flusher.stats.last.as_ref().map(|last| last.ended_ms),
+        }
+    }
+
+    /// The first step of a life asks whose store it is, and for what the former life left.
+    fn begin(&mut self, cx: &mut Context<'_>) {
+        if !self.begun {
+            self.begun = true;
+            self.identity.begin(cx);
+            self.ingest.begin(cx);
+        }
+    }
+
+    fn deadline(&self, now: MachineTime) -> Option<Deadline> {
         if !self.begun {
             return Some(Deadline { after_ms: 0, why: "a life begins" });
         }
@@ -155,7 +168,7 @@ impl Lake {
 
     fn handle(&mut self, event: Event, cx: &mut Context<'_>) {
         match event {
-            Event::Opened { conn, peer, attachment } => self.ingest.opened(conn, peer, attachment.as_ref(), cx),
+            Event::Opened { conn, peer, attachment } => self.ingest.opened(conn, &peer, attachment.as_ref(), cx),
             Event::Received { conn, frame } => {
                 let forward = self.ingest.received(conn, &frame, cx);
                 if let Some(Forward::Flush(conn, correlation_id)) = forward {
@@ -178,7 +191,7 @@ impl Lake {
 
     fn done(&mut self, op: Op, outcome: Outcome, cx: &mut Context<'_>) {
         let Some(purpose) = cx.ops.finish(op) else { return };
-        let Lake { ingest, flusher, tables, .. } = self;
+        let Rooms { ingest, flusher, tables, .. } = self;
         match purpose {
             Pending::Identity(step) => self.identity.done(step, outcome, cx),
             Pending::SaveBatch { place } => ingest.batch_saved(place, outcome, cx),
@@ -202,7 +215,7 @@ impl Lake {
 
     /// What follows from any event: what has become due, and answers that have become ready.
     fn settle(&mut self, cx: &mut Context<'_>) {
-        let Lake { ingest, flusher, tables, .. } = self;
+        let Rooms { ingest, flusher, tables, .. } = self;
         flusher.retry(cx);
         flusher.retry_commit(tables, ingest, cx);
         self.identity.retry(cx);
@@ -253,7 +266,6 @@ impl Lake {
                     ingest: &self.ingest,
                     flusher: &self.flusher,
                     tables: &self.tables,
-                    identity: &self.identity,
                     settings: &self.settings,
                     stopping: self.stopping,
                 };
@@ -277,11 +289,6 @@ impl Lake {
     fn settings_saved(&mut self, call: CallId, outcome: &Outcome, cx: &mut Context<'_>) {
         let answer = self.settings.saved(call, outcome);
         Calls::respond(call, answer, cx);
-    }
-
-    /// Sockets that are open, for tests of hosts.
-    pub fn open_connections(&self) -> Vec<ConnId> {
-        self.ingest.conns.ids().collect()
     }
 }
 

@@ -9,6 +9,7 @@ pub mod listing;
 pub mod load;
 pub mod name;
 pub mod pointer;
+pub(crate) mod state;
 
 use std::collections::BTreeMap;
 

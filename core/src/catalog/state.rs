@@ -51,8 +51,7 @@ pub(crate) struct Tables {
 impl Tables {
     /// Takes one row of the journal's control range; `false` if it is none of ours.
     pub(crate) fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<bool, RestoreError> {
-        let damaged =
-            |what: String| RestoreError::Damaged { key: key.escape_ascii().to_string(), what };
+        let damaged = |what: String| RestoreError::Damaged { key: key.escape_ascii().to_string(), what };
         if let Some(tail) = key.strip_prefix(NAMESPACE_PREFIX) {
             let name = decode_namespace(tail).map_err(|error| damaged(error.to_string()))?;
             let namespace = Namespace::decode(value).map_err(|error| damaged(error.to_string()))?;
@@ -90,10 +89,8 @@ impl Tables {
         pointer: &TablePointer,
         figures: &TableFigures,
     ) -> Vec<Write> {
-        let mut writes = vec![
-            Write::Put(key(POINTER_PREFIX, &ident.encode()), pointer.encode()),
-            figures_write(ident, figures),
-        ];
+        let mut writes =
+            vec![Write::Put(key(POINTER_PREFIX, &ident.encode()), pointer.encode()), figures_write(ident, figures)];
         if !self.namespaces.contains_key(&ident.namespace) {
             let name = key(NAMESPACE_PREFIX, &encode_namespace(&ident.namespace));
             writes.push(Write::Put(name, Namespace::default().encode()));

@@ -21,17 +21,6 @@ pub(crate) enum BreakerState {
     HalfOpen,
 }
 
-impl BreakerState {
-    /// The seed's spelling.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            BreakerState::Closed => "closed",
-            BreakerState::Open => "open",
-            BreakerState::HalfOpen => "half-open",
-        }
-    }
-}
-
 /// Counts what the store does.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Breaker {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::catalog::{TableIdent, TablePointer};
 use crate::catalog::state::{TableFigures, Tables};
+use crate::catalog::{TableIdent, TablePointer};
 use crate::command::{Failure, Key, Outcome};
 use crate::context::Context;
 use crate::flush::breaker::backoff_ms;
@@ -11,9 +11,10 @@ use crate::flush::run::Run;
 use crate::flush::table::{Base, TablePart, weigh};
 use crate::flush::{Flusher, LastFlush, Phase};
 use crate::iceberg::location::version_hint;
-use crate::ingest::{Ingest, Persisted};
-use crate::journal::rows::{FLUSH_KEY, FlushRow, GarbageRow, garbage_write};
+use crate::ingest::Ingest;
+use crate::ingest::release::Persisted;
 use crate::journal;
+use crate::journal::rows::{FLUSH_KEY, FlushRow, GarbageRow, garbage_write};
 use crate::pending::Pending;
 use crate::time::MachineTime;
 

@@ -29,7 +29,7 @@ use crate::ingest::Ingest;
 use crate::journal::rows::FlushRow;
 use crate::time::MachineTime;
 use breaker::Breaker;
-use call::{Action, StoreCall};
+use call::StoreCall;
 use hints::Hints;
 use plan::Requests;
 use run::Run;
@@ -80,7 +80,6 @@ pub(crate) struct FlushStats {
     pub(crate) rows: u64,
     pub(crate) file_bytes: u64,
     pub(crate) raw_bytes: u64,
-    pub(crate) metadata_bytes: u64,
     pub(crate) store_failures: u64,
     pub(crate) rescued_values: u64,
     pub(crate) last_error: Option<String>,
@@ -164,7 +163,9 @@ impl Flusher {
         let result = match (&call.action, outcome) {
             (_, Outcome::Got(bytes)) => Ok(bytes),
             (_, Outcome::Put) => Ok(Bytes::new()),
-            (_, Outcome::Absent) => Err(Failure { message: "the object is not there".to_owned(), retry_after_ms: None }),
+            (_, Outcome::Absent) => {
+                Err(Failure { message: "the object is not there".to_owned(), retry_after_ms: None })
+            }
             (_, Outcome::Refused(failure) | Outcome::Unknown(failure)) => Err(failure),
             (
                 action,

@@ -1,5 +1,6 @@
 //! When a flush begins, what it takes, and who waits for it.
 
+use crate::catalog::state::Tables;
 use crate::command::Command;
 use crate::config::Config;
 use crate::context::Context;
@@ -8,7 +9,6 @@ use crate::flush::run::Run;
 use crate::flush::{Flusher, LastFlush, Phase};
 use crate::http::respond::Answer;
 use crate::ingest::Ingest;
-use crate::catalog::state::Tables;
 use crate::journal::rows::{GarbageRow, garbage_write};
 use crate::pending::Pending;
 use crate::time::MachineTime;
@@ -104,8 +104,9 @@ impl Requests {
             return;
         }
         let oldest = ingest.oldest_unsettled_place();
-        let (open, done): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.open).into_iter().partition(|request| oldest.is_some_and(|place| place < request.below));
+        let (open, done): (Vec<_>, Vec<_>) = std::mem::take(&mut self.open)
+            .into_iter()
+            .partition(|request| oldest.is_some_and(|place| place < request.below));
         self.open = open;
         for request in done {
             self.answer(request, cx);
@@ -117,7 +118,9 @@ impl Requests {
         for mut request in std::mem::take(&mut self.open) {
             request.sum.success = false;
             request.sum.used_fallback = true;
-            request.sum.error = Some(format!("the store is failing ({error}); what was acked is safe in the journal and is flushed when the store is back"));
+            request.sum.error = Some(format!(
+                "the store is failing ({error}); what was acked is safe in the journal and is flushed when the store is back"
+            ));
             self.answer(request, cx);
         }
     }

@@ -20,7 +20,7 @@ use crate::pending::Pending;
 use crate::table::job::{JobBatch, JobOutput};
 use crate::time::MachineTime;
 use crate::wire::batch::CdcBatch;
-use crate::wire::parse;
+use crate::wire::reread;
 
 /// What one flush takes and makes.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ impl Run {
     }
 
     fn loaded(&mut self, place: u64, key: BatchKey, frame: Bytes) {
-        let batch = parse::reread(frame).unwrap_or_else(|error| {
+        let batch = reread(frame).unwrap_or_else(|error| {
             panic!("the journal's batch at place {place} was accepted once and is unreadable now: {error}")
         });
         self.batches.insert(place, (key, Arc::new(batch)));

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::catalog::{TableIdent, TablePointer, free_folder, free_ident, split_table_name};
 use crate::catalog::state::Tables;
+use crate::catalog::{TableIdent, TablePointer, free_folder, free_ident, split_table_name};
 use crate::command::Class;
 use crate::context::Context;
 use crate::flush::Bases;
@@ -195,7 +195,12 @@ impl TablePart {
     fn base_complete(&mut self, cx: &mut Context<'_>) {
         let reading = std::mem::take(&mut self.reading);
         match reading {
-            Reading { metadata: Some(metadata), metadata_bytes, manifests: Some(manifests), frontier: Some(frontier) } => {
+            Reading {
+                metadata: Some(metadata),
+                metadata_bytes,
+                manifests: Some(manifests),
+                frontier: Some(frontier),
+            } => {
                 let location = self.pointer.metadata_location.clone();
                 let weight = weigh(metadata_bytes, &manifests);
                 self.base = Some(Arc::new(Base { metadata, location, manifests, frontier, weight }));
@@ -250,9 +255,8 @@ impl TablePart {
         let output = self.output.take().expect("a table is staged once, after it is encoded");
         let mut frontier = self.base.as_ref().map(|base| base.frontier.clone()).unwrap_or_default();
         frontier.moved(&self.sources);
-        let (value, object) = frontier.property(|| {
-            cx.uri(&format!("{}/metadata/frontier-{flush:08}-{attempt:03}.json", self.root))
-        });
+        let (value, object) =
+            frontier.property(|| cx.uri(&format!("{}/metadata/frontier-{flush:08}-{attempt:03}.json", self.root)));
         if let Some(bytes) = object {
             let key = cx.key_of(&value).expect("the frontier object lies in this store");
             self.write(flush, key, bytes, cx);
@@ -336,10 +340,8 @@ fn summary(flush: u64, sources: &[Source]) -> BTreeMap<String, String> {
 }
 
 fn properties(flush: u64, frontier: String, is_new: bool) -> BTreeMap<String, String> {
-    let mut properties = BTreeMap::from([
-        ("dolake.flush.main".to_owned(), flush.to_string()),
-        ("dolake.frontier".to_owned(), frontier),
-    ]);
+    let mut properties =
+        BTreeMap::from([("dolake.flush.main".to_owned(), flush.to_string()), ("dolake.frontier".to_owned(), frontier)]);
     if is_new {
         let fixed = [("dolake.mode", "changelog"), ("dolake.keyScope", "source"), ("write.format.default", "parquet")];
         properties.extend(fixed.map(|(key, value)| (key.to_owned(), value.to_owned())));

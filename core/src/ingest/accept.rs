@@ -15,9 +15,9 @@ use crate::journal::rows::source_key;
 use crate::pending::Pending;
 use crate::wire::batch::CdcBatch;
 use crate::wire::client::ClientMessage;
-use crate::wire::error::{NackReason, WireError};
-use crate::wire::parse::{WireLimits, parse};
 use crate::wire::server::{AckStatus, Pong, ServerMessage};
+use crate::wire::{NackReason, WireError};
+use crate::wire::{WireLimits, parse};
 
 /// A batch whose save is on its way.
 #[derive(Debug)]
@@ -128,7 +128,6 @@ impl Ingest {
         {
             state.source.set_connected(true, cx.now);
         }
-        let sparse = opening.sparse;
         let arrival = Arrival {
             place,
             epoch: &epoch,
@@ -156,8 +155,9 @@ impl Ingest {
             Verdict::Wait { place } => self.waiting.entry(place).or_default().push(arrived),
             Verdict::Refuse(refusal) => self.refuse(&arrived, &from_refusal(&refusal, cx), cx),
             Verdict::Take(_) if stopping => {
-                let refused = Refused::retry(NackReason::ShuttingDown, "DoLake is stopping: send it again when it is back", cx);
-                self.refuse_new(&arrived, &epoch, sparse, &refused, cx);
+                let refused =
+                    Refused::retry(NackReason::ShuttingDown, "DoLake is stopping: send it again when it is back", cx);
+                self.refuse_new(&arrived, &epoch, opening, &refused, cx);
             }
             Verdict::Take(_) if !self.has_room(&batch, cx) => {
                 let refused = Refused::retry(
@@ -169,7 +169,7 @@ impl Ingest {
                     ),
                     cx,
                 );
-                self.refuse_new(&arrived, &epoch, sparse, &refused, cx);
+                self.refuse_new(&arrived, &epoch, opening, &refused, cx);
             }
             Verdict::Take(take) => self.journal(arrived, epoch, take, cx),
         }
@@ -194,7 +194,7 @@ impl Ingest {
         let mut writes = Family::Batch.put(place, &key, &frame);
         let committing = self.committing;
         let state = self.state(&batch.source_do_id).expect("the source is loaded");
-        state.source.issued(take.head);
+        state.source.issued(take.clone());
         state.pending.insert(place);
         state.last_received = state.last_received.max(batch.sequence_number);
         if state.source.has_timer() && !committing {
@@ -246,7 +246,7 @@ impl Ingest {
         let Flight { arrived, epoch, processed } = self.flights.remove(&place).expect("a save ends once");
         let name = arrived.batch.source_do_id.clone();
         let state = self.state(&name).expect("a source with batches stays loaded");
-        state.source.durable(place);
+        state.source.durable(place, cx.now);
         state.pending.remove(&place);
         state.batches += 1;
         state.events += processed;
@@ -273,10 +273,11 @@ impl Ingest {
         let name = arrived.batch.source_do_id.clone();
         self.buffer.remove(place);
         let state = self.state(&name).expect("a source with batches stays loaded");
-        state.source.forget(place);
+        state.source.forget(place, cx.now);
         state.pending.remove(&place);
         self.find_ready(&name);
-        let refused = Refused::retry(NackReason::InternalError, &format!("the journal failed ({why}): send it again"), cx);
+        let refused =
+            Refused::retry(NackReason::InternalError, &format!("the journal failed ({why}): send it again"), cx);
         self.refuse(&arrived, &refused, cx);
         self.arrive_again(place, cx);
     }
@@ -294,13 +295,20 @@ impl Ingest {
     }
 
     /// Refuses a batch that the source would take, and lets the source know.
-    fn refuse_new(&mut self, arrived: &Arrived, epoch: &str, sparse: bool, refused: &Refused, cx: &mut Context<'_>) {
+    fn refuse_new(
+        &mut self,
+        arrived: &Arrived,
+        epoch: &str,
+        opening: Opening,
+        refused: &Refused,
+        cx: &mut Context<'_>,
+    ) {
         let rules = self.rules(cx.config);
         let batch = &arrived.batch;
         if let Some(state) = self.state(&batch.source_do_id) {
-            let (first, last) = (batch.first_event_sequence, batch.last_event_sequence);
+            let events = (batch.first_event_sequence, batch.last_event_sequence);
             let retry = refused.retry_delay_ms.is_some();
-            state.source.refused(epoch, batch.sequence_number, first, last, retry, sparse, cx.now, &rules);
+            state.source.refused(epoch, batch.sequence_number, events, retry, opening, cx.now, &rules);
         }
         self.refuse(arrived, refused, cx);
     }
@@ -337,11 +345,9 @@ impl Ingest {
 }
 
 fn from_refusal(refusal: &Refusal, cx: &mut Context<'_>) -> Refused {
-    let mut refused = if refusal.retry() {
+    if refusal.retry() {
         Refused::retry(NackReason::InvalidSequence, &refusal.to_string(), cx)
     } else {
         Refused::finally(NackReason::InvalidSequence, refusal.to_string())
-    };
-    refused.through_sequence = refusal.through_sequence();
-    refused
+    }
 }

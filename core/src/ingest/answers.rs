@@ -2,9 +2,10 @@
 
 use crate::context::Context;
 use crate::flush::breaker::{BreakerState, backoff_ms};
+use crate::ingest::source::closed_hole_message;
 use crate::wire::batch::CdcBatch;
-use crate::wire::error::{NackReason, WireError};
 use crate::wire::server::{Ack, AckDetails, AckStatus, CircuitBreakerState, Nack, ServerMessage};
+use crate::wire::{NackReason, WireError};
 
 /// The longest delay that backpressure suggests.
 const SUGGESTED_DELAY_MS_MAX: u64 = 5_000;
@@ -16,19 +17,18 @@ pub(crate) struct Refused {
     pub(crate) message: String,
     /// `None`: sending it again as it is cannot help.
     pub(crate) retry_delay_ms: Option<u64>,
-    pub(crate) through_sequence: Option<u64>,
 }
 
 impl Refused {
     /// It may be taken later.
     pub(crate) fn retry(reason: NackReason, message: &str, cx: &mut Context<'_>) -> Refused {
         let delay_ms = backoff_ms(4, None, cx.config, cx.draws);
-        Refused { reason, message: message.to_owned(), retry_delay_ms: Some(delay_ms), through_sequence: None }
+        Refused { reason, message: message.to_owned(), retry_delay_ms: Some(delay_ms) }
     }
 
     /// It is never taken.
     pub(crate) fn finally(reason: NackReason, message: String) -> Refused {
-        Refused { reason, message, retry_delay_ms: None, through_sequence: None }
+        Refused { reason, message, retry_delay_ms: None }
     }
 }
 
@@ -108,7 +108,7 @@ pub(crate) fn nack(batch: &CdcBatch, refused: &Refused, cx: &Context<'_>) -> Ser
         max_size: None,
         source_do_id: Some(batch.source_do_id.clone()),
         source_epoch: batch.source_epoch.clone(),
-        through_sequence: refused.through_sequence,
+        through_sequence: None,
     })
 }
 
@@ -136,10 +136,7 @@ pub(crate) fn nack_closed(source: &str, epoch: &str, (first, through): (u64, u64
         correlation_id: None,
         sequence_number: first,
         reason: NackReason::InvalidSequence,
-        error_message: format!(
-            "batches {first} to {through} did not come in time: their hole is closed and they are not taken any more; \
-             send what they held under new numbers"
-        ),
+        error_message: closed_hole_message(first, through),
         should_retry: false,
         retry_delay_ms: None,
         max_size: None,

@@ -51,7 +51,6 @@ pub(crate) struct Introduction {
 
 #[derive(Debug)]
 struct Conn {
-    peer: Peer,
     introduction: Option<Introduction>,
     sources: BTreeSet<String>,
     next_ticket: u64,
@@ -71,11 +70,11 @@ pub(crate) struct Conns {
 
 impl Conns {
     /// A socket is there, perhaps with what it remembers.
-    pub(crate) fn open(&mut self, conn: ConnId, peer: Peer, attachment: Option<&Bytes>) {
+    pub(crate) fn open(&mut self, conn: ConnId, peer: &Peer, attachment: Option<&Bytes>) {
         let introduction: Option<Introduction> = attachment.and_then(|bytes| postcard::from_bytes(bytes).ok());
-        let sources = introduction.iter().map(|introduction| introduction.source.clone()).collect();
+        let named = introduction.as_ref().map(|introduction| &introduction.source).or(peer.client_id.as_ref());
+        let sources = named.into_iter().cloned().collect();
         let fresh = Conn {
-            peer,
             introduction,
             sources,
             next_ticket: 0,
@@ -98,11 +97,6 @@ impl Conns {
         self.conns.get(&conn).is_some_and(|conn| !conn.closing)
     }
 
-    /// The sources that spoke on a connection.
-    pub(crate) fn sources(&self, conn: ConnId) -> impl Iterator<Item = &String> {
-        self.conns.get(&conn).into_iter().flat_map(|conn| &conn.sources)
-    }
-
     /// All open connections.
     pub(crate) fn ids(&self) -> impl Iterator<Item = ConnId> {
         self.conns.keys().copied()
@@ -111,11 +105,6 @@ impl Conns {
     /// What its `connect` said.
     pub(crate) fn introduction(&self, conn: ConnId) -> Option<&Introduction> {
         self.conns.get(&conn)?.introduction.as_ref()
-    }
-
-    /// Who the upgrade request said it is.
-    pub(crate) fn peer(&self, conn: ConnId) -> Option<&Peer> {
-        self.conns.get(&conn).map(|conn| &conn.peer)
     }
 
     /// Remembers a `connect`, also with the socket.

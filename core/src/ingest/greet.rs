@@ -7,8 +7,8 @@ use crate::ingest::Ingest;
 use crate::ingest::answers;
 use crate::ingest::conn::{CLOSE_POLICY, Introduction, Ticket};
 use crate::ingest::source::{Greeting, Hello};
+use crate::wire::NackReason;
 use crate::wire::client::Connect;
-use crate::wire::error::NackReason;
 use crate::wire::server::{AckStatus, BufferStats, LakeState, Nack, ServerMessage, Status};
 
 impl Ingest {
@@ -88,7 +88,10 @@ impl Ingest {
             correlation_id: connect.correlation_id.clone(),
             sequence_number: 0,
             reason: NackReason::ConnectionLimit,
-            error_message: format!("source {:?} has {most} connections, the most there may be: close one", connect.source_do_id),
+            error_message: format!(
+                "source {:?} has {most} connections, the most there may be: close one",
+                connect.source_do_id
+            ),
             should_retry: true,
             retry_delay_ms: Some(cx.config.max_retry_delay_ms),
             max_size: None,

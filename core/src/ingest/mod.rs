@@ -23,8 +23,8 @@ use crate::command::Outcome;
 use crate::config::Config;
 use crate::context::Context;
 use crate::event::{CallId, ConnId, Peer};
-use crate::journal::rows::source_range;
 use crate::journal;
+use crate::journal::rows::source_range;
 use crate::pending::Pending;
 use crate::time::MachineTime;
 use crate::wire::batch::CdcBatch;
@@ -191,7 +191,7 @@ impl Ingest {
     }
 
     /// A socket is there, perhaps one that outlived the machine.
-    pub(crate) fn opened(&mut self, conn: ConnId, peer: Peer, attachment: Option<&Bytes>, cx: &mut Context<'_>) {
+    pub(crate) fn opened(&mut self, conn: ConnId, peer: &Peer, attachment: Option<&Bytes>, cx: &mut Context<'_>) {
         self.conns.open(conn, peer, attachment);
         let source = self.conns.introduction(conn).map(|introduction| introduction.source.clone());
         if let Some(source) = source {
@@ -260,7 +260,7 @@ impl Ingest {
                 .unwrap_or_else(|error| panic!("the journal's row of source {name:?} cannot be read: {error}"))
         });
         let heads = self.restored.remove(&name).unwrap_or_default();
-        let source = Source::restore(saved.unwrap_or_default(), heads);
+        let source = Source::restore(saved, heads, cx.now);
         let state = SourceState {
             source,
             conns: BTreeSet::new(),

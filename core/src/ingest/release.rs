@@ -46,7 +46,11 @@ impl Ingest {
     pub(crate) fn release(&mut self, places: &[u64], persisted: &Persisted, cx: &mut Context<'_>) {
         let rules = self.rules(cx.config);
         for (name, places) in self.by_source(places) {
-            let events = places.iter().filter_map(|place| self.buffer.get(*place)).map(|batch| u64::from(batch.key.events)).sum();
+            let events = places
+                .iter()
+                .filter_map(|place| self.buffer.get(*place))
+                .map(|batch| u64::from(batch.key.events))
+                .sum();
             if let Some(state) = self.state(&name) {
                 state.source.released(&places, cx.now, &rules);
             }
@@ -112,7 +116,7 @@ impl Ingest {
             for hole in closed {
                 self.stats.closed_holes.push(format!(
                     "source {name:?} epoch {:?}: events {} to {} did not come in time",
-                    hole.epoch, hole.events.0, hole.events.1
+                    hole.epoch, hole.gap.events.0, hole.gap.events.1
                 ));
             }
             let surplus = self.stats.closed_holes.len().saturating_sub(CLOSED_HOLES_SHOWN);

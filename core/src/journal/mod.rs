@@ -42,7 +42,9 @@ pub struct Saved {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RestoreError {
     /// Written by a later release.
-    #[error("the journal has format version {found}, this release reads up to {FORMAT_VERSION}: use the release that wrote it, or a later one")]
+    #[error(
+        "the journal has format version {found}, this release reads up to {FORMAT_VERSION}: use the release that wrote it, or a later one"
+    )]
     Newer {
         /// The version found.
         found: u32,
@@ -172,8 +174,7 @@ pub(crate) fn encode(value: &impl Serialize) -> Vec<u8> {
 
 /// The reverse of [`encode`].
 pub(crate) fn decode<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T, RestoreError> {
-    postcard::from_bytes(bytes)
-        .map_err(|error| RestoreError::Damaged { key: printable(key), what: error.to_string() })
+    postcard::from_bytes(bytes).map_err(|error| RestoreError::Damaged { key: printable(key), what: error.to_string() })
 }
 
 fn printable(key: &[u8]) -> String {
@@ -229,6 +230,9 @@ mod tests {
     #[test]
     fn a_damaged_key_is_an_error_that_names_it() {
         let error = NumberedKey::parse(b"b\x00abc").err().expect("cut short");
-        assert_eq!(error.to_string(), "the journal's entry b\\x00abc cannot be read (cut short): restore the journal from a backup");
+        assert_eq!(
+            error.to_string(),
+            "the journal's entry b\\x00abc cannot be read (cut short): restore the journal from a backup"
+        );
     }
 }

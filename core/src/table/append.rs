@@ -74,7 +74,13 @@ impl Level {
 
 /// Appends the members of the object at hand as row `row` of a group's columns. Members that do not come stay behind:
 /// their columns are filled up later.
-pub(super) fn append_members(group: &mut Group, row: usize, reader: &mut Reader<'_, '_>, path: &Path<'_>, level: Level) {
+pub(super) fn append_members(
+    group: &mut Group,
+    row: usize,
+    reader: &mut Reader<'_, '_>,
+    path: &Path<'_>,
+    level: Level,
+) {
     reader.json.enter_object().expect(CHECKED);
     let (mut first, mut next) = (true, 0);
     while let Some(key) = reader.json.next_key(first).expect(CHECKED) {
@@ -181,7 +187,11 @@ fn append(column: &mut Column, reader: &mut Reader<'_, '_>, path: &Path<'_>, lev
 fn append_string(column: &mut Column, reader: &mut Reader<'_, '_>, path: &Path<'_>, level: Level) {
     if let Data::Text(text) = &mut column.data {
         let value = reader.json.string().expect(CHECKED);
-        if value.escaped { text.push(&value.decode()) } else { text.push(value.raw) }
+        if value.escaped {
+            text.push(&value.decode())
+        } else {
+            text.push(value.raw)
+        }
         column.nulls.append_non_null();
     } else if let Data::Waiting(_) = column.data {
         settle(column, Data::Text(Text::default()), reader.rescued, level);
@@ -264,13 +274,7 @@ fn append_number(column: &mut Column, reader: &mut Reader<'_, '_>, path: &Path<'
 }
 
 /// Whether the number fitted, now or after the column was widened.
-fn push_number(
-    column: &mut Column,
-    text: &str,
-    reader: &mut Reader<'_, '_>,
-    path: &Path<'_>,
-    level: Level,
-) -> bool {
+fn push_number(column: &mut Column, text: &str, reader: &mut Reader<'_, '_>, path: &Path<'_>, level: Level) -> bool {
     match &mut column.data {
         Data::Long { values, wide } => {
             let Class::Long(value) = number::classify(text) else {
@@ -340,11 +344,9 @@ pub(super) fn widen(column: &mut Column, text: &str) -> bool {
     }
     column.data = match number::classify(text) {
         Class::Fraction if !*wide => Data::Double(values.iter().map(|&value| value as f64).collect()),
-        Class::BigInteger if number::decimal(text, 38, 0).is_some() => Data::Decimal {
-            precision: 38,
-            scale: 0,
-            values: values.iter().map(|&value| i128::from(value)).collect(),
-        },
+        Class::BigInteger if number::decimal(text, 38, 0).is_some() => {
+            Data::Decimal { precision: 38, scale: 0, values: values.iter().map(|&value| i128::from(value)).collect() }
+        }
         Class::Long(_) | Class::Fraction | Class::BigInteger => return false,
     };
     true

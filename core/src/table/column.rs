@@ -238,13 +238,11 @@ impl Column {
                 *wide = false;
                 Arc::new(Int64Array::new(std::mem::take(values).into(), nulls))
             }
-            Data::Float(values) => {
-                Arc::new(PrimitiveArray::<Float32Type>::new(std::mem::take(values).into(), nulls))
-            }
+            Data::Float(values) => Arc::new(PrimitiveArray::<Float32Type>::new(std::mem::take(values).into(), nulls)),
             Data::Double(values) => Arc::new(Float64Array::new(std::mem::take(values).into(), nulls)),
-            Data::Decimal { values, .. } => Arc::new(
-                Decimal128Array::new(std::mem::take(values).into(), nulls).with_data_type(data_type.clone()),
-            ),
+            Data::Decimal { values, .. } => {
+                Arc::new(Decimal128Array::new(std::mem::take(values).into(), nulls).with_data_type(data_type.clone()))
+            }
             Data::Text(text) | Data::Json(text) => Arc::new(text.finish(nulls)),
             Data::Struct(group) => {
                 let DataType::Struct(fields) = data_type else { panic!("a struct column as {data_type}") };

@@ -200,7 +200,7 @@ fn data_of(field_type: &Type, json_lists: Option<usize>) -> Data {
             let element = Column { fixed: true, ..Column::new(data) };
             Data::List(List::of(element, Some(list.element_id)))
         }
-        Type::Map(_) => Data::Foreign(field_type.clone()),
+        Type::Map(_) | Type::Other(_) => Data::Foreign(field_type.clone()),
         Type::Primitive(primitive) => match *primitive {
             Primitive::Boolean => Data::boolean(),
             Primitive::Int => Data::Int(Vec::new()),
@@ -221,13 +221,15 @@ fn data_of(field_type: &Type, json_lists: Option<usize>) -> Data {
     }
 }
 
-/// Whether Parquet can hold the type: it has no groups without members.
+/// Whether a file can hold the type: Parquet has no groups without members, and types that DoLake does not know are
+/// left out.
 pub(super) fn has_leaf(field_type: &Type) -> bool {
     match field_type {
         Type::Primitive(_) => true,
         Type::Struct(fields) => fields.iter().any(|field| has_leaf(&field.field_type)),
         Type::List(list) => has_leaf(&list.element),
         Type::Map(map) => has_leaf(&map.key) && has_leaf(&map.value),
+        Type::Other(_) => false,
     }
 }
 
@@ -241,15 +243,14 @@ pub(super) fn arrow_field(name: &str, id: i32, nullable: bool, field_type: &Type
 fn arrow_type(field_type: &Type) -> DataType {
     match field_type {
         Type::Struct(fields) => DataType::Struct(arrow_fields(fields)),
-        Type::List(list) => {
-            DataType::List(Arc::new(arrow_field("element", list.element_id, true, &list.element)))
-        }
+        Type::List(list) => DataType::List(Arc::new(arrow_field("element", list.element_id, true, &list.element))),
         Type::Map(map) => {
             let key = arrow_field("key", map.key_id, false, &map.key);
             let value = arrow_field("value", map.value_id, true, &map.value);
             let entries = arrow_schema::Field::new("key_value", DataType::Struct(vec![key, value].into()), false);
             DataType::Map(Arc::new(entries), false)
         }
+        Type::Other(name) => panic!("a column of the unknown type {name} is left out of files"),
         Type::Primitive(primitive) => match *primitive {
             Primitive::Boolean => DataType::Boolean,
             Primitive::Int => DataType::Int32,

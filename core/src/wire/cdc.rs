@@ -10,6 +10,7 @@ use crate::wire::events::{Events, events};
 use crate::wire::fields::{boolean, optional, sequence};
 use crate::wire::header::{Header, object};
 use crate::wire::json::Cursor;
+use crate::wire::parse::Post;
 
 /// A batch's header, before it is held against the events.
 #[derive(Default)]
@@ -101,9 +102,10 @@ impl BatchFields {
 }
 
 /// Reads the body of `POST /cdc` and rewrites it as the `cdc_batch` that says the same.
-pub(super) fn post(text: &str, source_do_id: &str, now_ms: i64, limits: &WireLimits) -> Parsed<CdcBatch> {
+pub(super) fn post(text: &str, source_do_id: &str, now_ms: i64, limits: &WireLimits) -> Parsed<Post> {
     let mut cursor = Cursor::new(text);
     let (header, events) = batch_fields(&mut cursor, limits)?;
+    let is_numbered = header.sequence_number.is_some();
     cursor.finish().map_err(|error| Refusal::syntax(text, error))?;
     let array = text.get(events.span.range()).expect("a span of this text");
     let (first, last) = (events.first_sequence(), events.last_sequence());
@@ -133,7 +135,7 @@ pub(super) fn post(text: &str, source_do_id: &str, now_ms: i64, limits: &WireLim
         source_epoch: header.shared.source_epoch,
         ..Header::default()
     };
-    BatchFields {
+    let batch = BatchFields {
         shared,
         sequence_number: Some(number),
         first_event_sequence: header.first_event_sequence.or(Some(first)),
@@ -141,5 +143,6 @@ pub(super) fn post(text: &str, source_do_id: &str, now_ms: i64, limits: &WireLim
         is_retry: false,
         retry_count: 0,
     }
-    .into_batch(frame, events.moved(start))
+    .into_batch(frame, events.moved(start))?;
+    Ok(Post { batch, is_numbered })
 }

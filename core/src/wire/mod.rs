@@ -20,5 +20,6 @@ pub mod server;
 
 pub use client::ClientMessage;
 pub use error::{NackReason, Named, WireError};
-pub use parse::{WireLimits, parse, parse_post};
+pub(crate) use parse::reread;
+pub use parse::{Post, WireLimits, parse, parse_post};
 pub use server::ServerMessage;

@@ -49,8 +49,30 @@ pub fn parse(frame: &Frame, limits: &WireLimits) -> Result<ClientMessage, WireEr
 ///
 /// # Errors
 /// What is wrong with it, as the answer is to say.
-pub fn parse_post(body: &Bytes, source_do_id: &str, now_ms: i64, limits: &WireLimits) -> Result<CdcBatch, WireError> {
+pub fn parse_post(body: &Bytes, source_do_id: &str, now_ms: i64, limits: &WireLimits) -> Result<Post, WireError> {
     checked(body, limits, |text| post(text, source_do_id, now_ms, limits))
+}
+
+/// The batch of a `POST /cdc`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Post {
+    /// As if a socket had brought it.
+    pub batch: CdcBatch,
+    /// Whether the body had a `sequenceNumber` of its own.
+    pub is_numbered: bool,
+}
+
+/// Reads a `cdc_batch` again that was accepted before, whatever the limits were then.
+///
+/// # Errors
+/// It is no `cdc_batch`: whoever kept it has damaged it.
+pub(crate) fn reread(frame: Bytes) -> Result<CdcBatch, String> {
+    let limits = WireLimits { max_payload_bytes: u64::MAX, max_event_bytes: u64::MAX };
+    match parse(&Frame::Text(frame), &limits) {
+        Ok(ClientMessage::CdcBatch(batch)) => Ok(batch),
+        Ok(other) => Err(format!("expected a cdc_batch, got {other:?}")),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// What holds for any text: not too long, UTF-8. Then `read`.

@@ -7,7 +7,8 @@ use crate::table::job::{EncodeOptions, Job};
 #[test]
 fn new_columns_are_added_behind_all_others_by_id() {
     let outputs = flushes(&[&[r#"{"a":1}"#], &[r#"{"b":"x","a":2}"#], &[r#"{"a":3}"#]]);
-    let names: Vec<(i32, &str)> = outputs[1].schema.fields.iter().map(|field| (field.id, field.name.as_str())).collect();
+    let names: Vec<(i32, &str)> =
+        outputs[1].schema.fields.iter().map(|field| (field.id, field.name.as_str())).collect();
     let expected = [
         (1, "a"),
         (2, "_cdc_key"),
