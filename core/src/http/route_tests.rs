@@ -236,3 +236,18 @@ fn events_without_a_socket_that_cannot_be_read_are_refused() {
         "query: expected none with a JSON body, which carries these values itself",
     );
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_request_is_routed_or_refused_with_an_answer(
+        method in "GET|HEAD|POST|PATCH|[A-Z]{0,5}",
+        path in "(/lakehouse)?(/v1)?/(namespaces|config|wait|cdc|[a-z%+0-9/]{0,8})(/[a-zé%0-9+]{0,4}(/tables(/.{0,6})?)?)?",
+        query in proptest::option::of("(snapshot|source|sequence|pageSize|pageToken|parent|snapshots)?=?.{0,8}&?.{0,6}"),
+    ) {
+        let head = RequestHead { method, path, query, headers: vec![("x-client-id".to_owned(), "s".to_owned())] };
+        if let Err(error) = route(&head, "/lakehouse") {
+            let answer = error.answer();
+            assert!((400..500).contains(&answer.head.status) && !answer.body.is_empty(), "{error:?}");
+        }
+    }
+}
