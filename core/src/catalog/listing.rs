@@ -67,9 +67,11 @@ fn to_token(name: &str) -> String {
 }
 
 fn from_token(token: &str) -> Result<String, HttpError> {
-    let byte = |pair: &[u8]| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok());
-    let bytes: Option<Vec<u8>> =
-        if token.len().is_multiple_of(2) { token.as_bytes().chunks(2).map(byte).collect() } else { None };
+    let digit = |digit: &u8| char::from(*digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    let digits: Option<Vec<u8>> = token.as_bytes().iter().map(digit).collect();
+    let digits = digits.filter(|digits| digits.len().is_multiple_of(2));
+    let bytes = digits
+        .map(|digits| digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect());
     bytes.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(|| {
         let message = format!("query parameter pageToken: expected the last answer's next-page-token, got {token:?}");
         HttpError::catalog(ErrorKind::InvalidRequest, message)

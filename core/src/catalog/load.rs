@@ -132,7 +132,7 @@ impl<'a> Metadata<'a> {
 
 /// Whether `If-None-Match` names this tag, or any. A weak tag counts: the comparison is the weak one (RFC 9110, 13.1.2).
 fn matches(if_none_match: &str, etag: &str) -> bool {
-    let tags = if_none_match.split(',').map(|tag| tag.trim());
+    let tags = if_none_match.split(',').map(str::trim);
     tags.map(|tag| tag.strip_prefix("W/").unwrap_or(tag)).any(|tag| tag == "*" || tag == etag)
 }
 

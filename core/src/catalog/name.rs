@@ -22,6 +22,12 @@ pub enum NameError {
         /// The name.
         name: String,
     },
+    /// Its namespace or the rest begins or ends with a blank, which engines and people do not see.
+    #[error("table name: expected no blank at the start or end of a part, got {name:?}")]
+    Blank {
+        /// The name.
+        name: String,
+    },
     /// It is too long.
     #[error("table name: expected at most {most} bytes of UTF-8, got {got}")]
     TooLong {
@@ -66,6 +72,9 @@ pub fn split_table_name(event_table: &str) -> Result<TableIdent, NameError> {
     for (part, expected) in [(namespace, "a namespace before the dot"), (table, "a table's name")] {
         if part.trim().is_empty() {
             return Err(NameError::Empty { expected, name: name() });
+        }
+        if part.trim() != part {
+            return Err(NameError::Blank { name: name() });
         }
         if part == "." || part == ".." {
             return Err(NameError::Dots { name: name() });
@@ -152,6 +161,7 @@ mod tests {
         check(" ", "table name: expected a table's name, got nothing in \" \"");
         check("shop.", "table name: expected a table's name, got nothing in \"shop.\"");
         check(".orders", "table name: expected a namespace before the dot, got nothing in \".orders\"");
+        check("a. b", "table name: expected no blank at the start or end of a part, got \"a. b\"");
         check(".", "table name: expected a name that is not a folder's '.' or '..', got \".\"");
         check("..", "table name: expected a name that is not a folder's '.' or '..', got \"..\"");
         check("a...", "table name: expected a name that is not a folder's '.' or '..', got \"a...\"");
@@ -164,6 +174,19 @@ mod tests {
         check(&"é".repeat(129), "table name: expected at most 256 bytes of UTF-8, got 258");
         check(&"x".repeat(201), "table name: expected at most 200 bytes of UTF-8, got 201");
         check(&format!("a.{}", "x".repeat(201)), "table name: expected at most 200 bytes of UTF-8, got 201");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_taken_has_a_safe_folder_and_a_key(table in "[a-zA-Z./\\\\ é%\u{1f}~-]{0,12}") {
+            if let Ok(ident) = split_table_name(&table) {
+                let folder = free_folder(&ident, Uuid::from_u128(1), std::iter::empty());
+                let safe = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
+                assert!(folder.chars().all(safe) && folder.split('/').count() == 2, "{folder:?}");
+                assert!(folder.split('/').all(|part| !["", ".", ".."].contains(&part)), "{folder:?}");
+                assert_eq!(TableIdent::decode(&ident.encode()), Ok(ident));
+            }
+        }
     }
 
     #[test]

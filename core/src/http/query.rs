@@ -61,7 +61,7 @@ impl Query {
     /// A whole number within `least..=most`.
     pub(super) fn number<N>(&self, key: &str, least: N, most: N) -> Result<Option<N>, HttpError>
     where
-        N: FromStr + PartialOrd + Display,
+        N: FromStr + PartialOrd + Display + Copy,
     {
         let Some(text) = self.get(key)? else { return Ok(None) };
         match text.parse::<N>() {

@@ -320,7 +320,7 @@ fn part(raw: Option<&&str>, what: &str) -> Result<String, HttpError> {
 
 /// Pages are cut only for a client that asks for them with `pageToken` (specification: `PageToken`).
 fn page(query: &Query) -> Result<Page, HttpError> {
-    let size = query.number("pageSize", 1_u64, u64::MAX)?;
+    let size = query.number("pageSize", 1, i32::MAX)?;
     let size = size.map_or(PAGE_SIZE_MAX, |size| usize::try_from(size).unwrap_or(usize::MAX).min(PAGE_SIZE_MAX));
     Ok(match query.get("pageToken")? {
         None => Page::All,

@@ -98,7 +98,7 @@ fn a_wrong_catalog_request_is_refused_in_icebergs_model() {
     let bad = |line, message| check_error(line, &[], ErrorKind::InvalidRequest, ErrorModel::Iceberg, message);
     bad(
         "GET /v1/namespaces?pageSize=0",
-        "query parameter pageSize: expected a whole number from 1 to 18446744073709551615, got \"0\"",
+        "query parameter pageSize: expected a whole number from 1 to 2147483647, got \"0\"",
     );
     bad("GET /v1/namespaces?parent=a%1F", "namespace \"a\\u{1f}\": expected no empty level");
     bad("GET /v1/namespaces/a%1F%1Fb", "namespace \"a\\u{1f}\\u{1f}b\": expected no empty level");
@@ -235,4 +235,19 @@ fn events_without_a_socket_that_cannot_be_read_are_refused() {
         invalid,
         "query: expected none with a JSON body, which carries these values itself",
     );
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_request_is_routed_or_refused_with_an_answer(
+        method in "GET|HEAD|POST|PATCH|[A-Z]{0,5}",
+        path in "(/lakehouse)?(/v1)?/(namespaces|config|wait|cdc|[a-z%+0-9/]{0,8})(/[a-zé%0-9+]{0,4}(/tables(/.{0,6})?)?)?",
+        query in proptest::option::of("(snapshot|source|sequence|pageSize|pageToken|parent|snapshots)?=?.{0,8}&?.{0,6}"),
+    ) {
+        let head = RequestHead { method, path, query, headers: vec![("x-client-id".to_owned(), "s".to_owned())] };
+        if let Err(error) = route(&head, "/lakehouse") {
+            let answer = error.answer();
+            assert!((400..500).contains(&answer.head.status) && !answer.body.is_empty(), "{error:?}");
+        }
+    }
 }

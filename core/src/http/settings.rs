@@ -23,9 +23,8 @@ pub fn patch_config(current: &Config, body: &[u8]) -> Result<Config, HttpError> 
         }
         Err(error) => return Err(invalid(None, &format!("body: expected a JSON object of settings, got {error}"))),
     };
-    let mut changed = match serde_json::to_value(current).expect("a plain struct") {
-        Value::Object(fields) => fields,
-        other => panic!("the config is a struct, not {other}"),
+    let Value::Object(mut changed) = serde_json::to_value(current).expect("a plain struct") else {
+        panic!("the config is a struct: {current:?}");
     };
     for (key, value) in patch {
         check_setting(&changed, &key, &value)?;
