@@ -15,9 +15,6 @@ use crate::http::settings::patch_config;
 use crate::journal::rows::SETTINGS_KEY;
 use crate::pending::Pending;
 
-/// Settings that name places which tables already lie in.
-const FIXED: [&str; 1] = ["r2BasePath"];
-
 /// What is in force, and changes that are being written.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -53,10 +50,6 @@ impl Settings {
     pub(crate) fn propose(&mut self, call: CallId, body: &[u8], cx: &mut Context<'_>) -> Result<(), HttpError> {
         let config = patch_config(&self.config, body)?;
         let patch: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
-        if let Some(key) = FIXED.iter().find(|key| patch.contains_key(**key)) {
-            let message = format!("{key} cannot be changed at run time: tables lie below it");
-            return Err(HttpError::new(ErrorKind::InvalidRequest, message));
-        }
         let mut changes = self.changes.clone();
         changes.extend(patch);
         let json = serde_json::to_vec(&changes).expect("JSON always encodes");
