@@ -173,7 +173,7 @@ fn a_batch_must_be_what_its_header_says() {
     check("{}", good, "events: expected an array of events, got {}");
     check("[7]", good, "events[0]: expected an object, got 7");
     check(&format!("[{},", event(5)), good, "events[1]: expected an object, got \"firstEventSequence\"");
-    check(&format!("[{}", event(5)), "", "events: invalid JSON at byte 135: expected ',' or ']', got '}'");
+    check(&format!("[{}", event(5)), "", "events: invalid JSON at byte 135: expected a value, got '}'");
     check(&three, &format!(r#"{good},"isRetry":"no""#), "isRetry: expected true or false, got \"no\"");
     check(
         &three,
