@@ -48,6 +48,8 @@ pub struct Producer {
     /// Nothing is sent before.
     paused_until: MachineTime,
     heard_at: MachineTime,
+    /// When a batch was last answered, or the first of those under way was sent.
+    answered_at: MachineTime,
     sent_at: MachineTime,
     /// Connections lost in a row, without an accepted batch or a pong between.
     losses: u32,
@@ -72,6 +74,7 @@ impl Producer {
             until: None,
             paused_until: MachineTime(0),
             heard_at: MachineTime(0),
+            answered_at: MachineTime(0),
             sent_at: MachineTime(0),
             losses: 0,
             refusals: 0,
@@ -105,7 +108,7 @@ impl Producer {
             Link::Up => {
                 let heartbeat_at = self.sent_at.after_ms(self.config.heartbeat_interval_ms);
                 let resume_at = if self.paused_until > now { self.paused_until } else { heartbeat_at };
-                silent_at.min(heartbeat_at).min(resume_at)
+                self.unanswered_at().unwrap_or(silent_at).min(silent_at).min(heartbeat_at).min(resume_at)
             }
         };
         Some(at.since_ms(now))
@@ -148,6 +151,12 @@ impl Producer {
 
     fn host_ms(&self) -> i64 {
         self.clock.as_ref().map_or(0, |clock| clock.host_now().0)
+    }
+
+    /// When batches that are under way count as lost, though the other side is alive.
+    fn unanswered_at(&self) -> Option<MachineTime> {
+        let waits = self.window.under_way(self.attempt).0 > 0;
+        waits.then(|| self.answered_at.after_ms(self.config.silence_timeout_ms))
     }
 
     fn offer(&mut self, offered: Offered) {
@@ -224,11 +233,13 @@ impl Producer {
         match message {
             ServerMessage::Ack(ack) => {
                 if self.is_mine(ack.source_do_id.as_deref(), ack.source_epoch.as_deref()) {
+                    self.answered_at = self.now();
                     self.acked(&ack);
                 }
             }
             ServerMessage::Nack(nack) => {
                 if self.is_mine(nack.source_do_id.as_deref(), nack.source_epoch.as_deref()) {
+                    self.answered_at = self.now();
                     self.nacked(nack, out);
                 }
             }
@@ -287,7 +298,11 @@ impl Producer {
                 self.refusals = self.refusals.saturating_add(1);
             }
             self.pause(delay_ms);
-            self.window.refuse(number);
+            if number == 0 {
+                self.window.refuse_all();
+            } else {
+                self.window.refuse(number);
+            }
             if self.link == Link::Greeting {
                 out.push(ProducerCommand::Close(self.attempt));
                 self.lost(nack.retry_delay_ms);
@@ -298,7 +313,7 @@ impl Producer {
         let refused = self.window.fail(&numbers, nack.reason, &nack.error_message);
         let nameless = number == 0 && nack.through_sequence.is_none();
         out.extend(refused.into_iter().map(ProducerCommand::Refused));
-        if nameless || (self.link == Link::Greeting && nack.through_sequence.is_none()) {
+        if nameless {
             out.push(ProducerCommand::Close(self.attempt));
             let refused = SessionRefused { reason: nack.reason, message: nack.error_message };
             out.push(ProducerCommand::Finished(Err(refused)));
@@ -317,6 +332,7 @@ impl Producer {
             }
             Link::Dialing(since) if now.since_ms(since) >= silence_ms => self.give_up(out),
             Link::Greeting | Link::Up if now.since_ms(self.heard_at) >= silence_ms => self.give_up(out),
+            Link::Up if self.unanswered_at().is_some_and(|at| now >= at) => self.give_up(out),
             Link::Up if now.since_ms(self.sent_at) >= self.config.heartbeat_interval_ms => {
                 let heartbeat = ClientMessage::Heartbeat(Heartbeat {
                     timestamp: self.host_ms(),
@@ -341,6 +357,9 @@ impl Producer {
             return;
         }
         let (timestamp, sent_at) = (self.host_ms(), self.now());
+        if self.window.under_way(self.attempt).0 == 0 {
+            self.answered_at = sent_at;
+        }
         let (max_batches, max_bytes) = (self.config.window_batches, self.config.window_bytes);
         while let Some((number, batch)) = self.window.send_next(self.attempt, max_batches, max_bytes) {
             let header = BatchHeader {

@@ -5,8 +5,8 @@
 //! not build batches, and keeps nothing over a restart: what was not accepted, its owner offers again.
 //!
 //! A driver delivers a [`ProducerEvent`] to [`Producer::step`], carries out the [`ProducerCommand`]s, and delivers
-//! [`ProducerEvent::Wake`] when [`Producer::deadline`] has passed. [`machine`](self) holds the session, `window` what
-//! is known of each batch.
+//! [`ProducerEvent::Wake`] when [`Producer::deadline`] has passed. Module `machine` holds the session, `window` what is
+//! known of each batch.
 
 mod machine;
 mod window;

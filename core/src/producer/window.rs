@@ -97,6 +97,12 @@ impl Window {
         self.number_above(0);
     }
 
+    /// Batches, and bytes of their events, that are sent on `attempt` and not answered.
+    pub(super) fn under_way(&self, attempt: Attempt) -> (usize, usize) {
+        let sent = self.waiting.iter().filter(|batch| batch.sent_on == Some(attempt));
+        sent.fold((0, 0), |(batches, bytes), batch| (batches + 1, bytes + batch.offered.events.len()))
+    }
+
     /// The lowest batch that is not on its way, marked as sent on `attempt`, with its number.
     pub(super) fn send_next(
         &mut self,
@@ -104,9 +110,7 @@ impl Window {
         max_batches: usize,
         max_bytes: usize,
     ) -> Option<(u64, &Waiting)> {
-        let under_way = self.waiting.iter().filter(|batch| batch.sent_on == Some(attempt));
-        let (batches, bytes) =
-            under_way.fold((0, 0), |(batches, bytes), batch| (batches + 1, bytes + batch.offered.events.len()));
+        let (batches, bytes) = self.under_way(attempt);
         let batch = self.waiting.iter_mut().find(|batch| batch.sent_on != Some(attempt))?;
         let number = batch.offered.number?;
         if batches >= max_batches || (batches > 0 && bytes + batch.offered.events.len() > max_bytes) {
@@ -153,15 +157,20 @@ impl Window {
         }
     }
 
-    /// A batch is to be sent again. False if it does not wait.
-    pub(super) fn refuse(&mut self, number: u64) -> bool {
-        match self.waiting.iter_mut().find(|batch| batch.offered.number == Some(number)) {
-            Some(batch) => {
-                batch.sent_on = None;
-                batch.refused_once = true;
-                true
-            }
-            None => false,
+    /// A batch is to be sent again, if it waits.
+    pub(super) fn refuse(&mut self, number: u64) {
+        self.refuse_where(|batch| batch.offered.number == Some(number));
+    }
+
+    /// One of those that were sent was refused, and nobody knows which: all are to be sent again.
+    pub(super) fn refuse_all(&mut self) {
+        self.refuse_where(|batch| batch.sent_on.is_some());
+    }
+
+    fn refuse_where(&mut self, refused: impl Fn(&Waiting) -> bool) {
+        for batch in self.waiting.iter_mut().filter(|batch| refused(batch)) {
+            batch.sent_on = None;
+            batch.refused_once = true;
         }
     }
 

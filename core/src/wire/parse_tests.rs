@@ -135,7 +135,7 @@ fn an_event_that_cannot_be_applied_refuses_its_batch_with_place_and_reason() {
         "events[0].after: invalid JSON at byte 135: expected no lone surrogate, got '\\\\'",
     );
     let deep = format!(r#""after":{{"a":{}{}}}"#, "[".repeat(64), "]".repeat(64));
-    check(&insert(&deep), "events[0].after: invalid JSON at byte 196: expected at most 64 levels of nesting, got '['");
+    check(&insert(&deep), "events[0].after: invalid JSON at byte 197: expected at most 64 levels of nesting, got '['");
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn a_batch_must_be_what_its_header_says() {
     check("[]", good, "events: expected at least one event, got []");
     check("{}", good, "events: expected an array of events, got {}");
     check("[7]", good, "events[0]: expected an object, got 7");
-    check(&format!("[{},", event(5)), good, "events[1]: expected an object, got \"firstEventSequence\"");
+    check(&format!("[{}", event(5)), good, "events[1]: expected an object, got \"firstEventSequence\"");
     check(&format!("[{}", event(5)), "", "events: invalid JSON at byte 135: expected a value, got '}'");
     check(&three, &format!(r#"{good},"isRetry":"no""#), "isRetry: expected true or false, got \"no\"");
     check(
