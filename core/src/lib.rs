@@ -25,6 +25,7 @@ pub mod lake;
 pub mod limits;
 mod ops;
 mod pending;
+pub mod producer;
 mod report;
 pub mod seed;
 mod settings;

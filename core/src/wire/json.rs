@@ -528,3 +528,7 @@ fn plain_run(bytes: &[u8]) -> usize {
 fn unescape(raw: &str) -> String {
     serde_json::from_str(&format!("\"{raw}\"")).expect("a cursor has checked every escape of this string")
 }
+
+#[cfg(test)]
+#[path = "json_tests.rs"]
+mod tests;

@@ -148,3 +148,7 @@ fn named(bytes: &[u8], refusal: Refusal) -> WireError {
         },
     }
 }
+
+#[cfg(test)]
+#[path = "parse_tests.rs"]
+mod tests;
