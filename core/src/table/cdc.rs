@@ -85,18 +85,18 @@ impl CdcColumns {
         let batch = &part.batch;
         let key = std::str::from_utf8(batch.bytes(event.row_id)).expect("the wire checked the frame's UTF-8");
         let key = Cursor::new(key).string().expect("the wire checked that the row id is a string");
-        if key.escaped { self.keys.push(&key.decode()) } else { self.keys.push(key.raw) }
+        if key.escaped {
+            self.keys.push(&key.decode())
+        } else {
+            self.keys.push(key.raw)
+        }
         self.sequences.push(i64::try_from(event.sequence).expect("sequences are below 2^53"));
         let timestamp_us = event.timestamp_ms.checked_mul(1_000);
         self.timestamps_us.push(timestamp_us.expect("the wire takes times up to 2^53 milliseconds"));
         self.operations.push(event.operation);
         match self.origins.last_mut() {
             Some(origin) if origin.source == batch.source_do_id && origin.epoch == part.epoch => origin.rows += 1,
-            _ => self.origins.push(Origin {
-                source: batch.source_do_id.clone(),
-                epoch: part.epoch.clone(),
-                rows: 1,
-            }),
+            _ => self.origins.push(Origin { source: batch.source_do_id.clone(), epoch: part.epoch.clone(), rows: 1 }),
         }
     }
 

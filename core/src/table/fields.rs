@@ -45,7 +45,7 @@ impl Group {
         // Should two fields claim one key, the first has it.
         self.by_key.entry(key.clone()).or_insert(slot);
         self.order.push(slot);
-        self.slots.push(Slot { key, field: Some(field), column });
+        self.slots.push(Slot::new(key, Some(field), column));
         slot
     }
 
@@ -84,7 +84,7 @@ impl Group {
                 None if self.slots.len() < most => {
                     self.by_key.insert(theirs.key.clone(), self.slots.len());
                     let column = Column::new(like(&theirs.column));
-                    self.slots.push(Slot { key: theirs.key.clone(), field: None, column });
+                    self.slots.push(Slot::new(theirs.key.clone(), None, column));
                 }
                 None => {}
             }
@@ -123,7 +123,7 @@ fn like(column: &Column) -> Data {
             for slot in group.slots.iter().filter(|slot| slot.column.is_typed()) {
                 copy.by_key.insert(slot.key.clone(), copy.slots.len());
                 let column = Column::new(like(&slot.column));
-                copy.slots.push(Slot { key: slot.key.clone(), field: None, column });
+                copy.slots.push(Slot::new(slot.key.clone(), None, column));
             }
             Data::Struct(copy)
         }
@@ -241,9 +241,7 @@ pub(super) fn arrow_field(name: &str, id: i32, nullable: bool, field_type: &Type
 fn arrow_type(field_type: &Type) -> DataType {
     match field_type {
         Type::Struct(fields) => DataType::Struct(arrow_fields(fields)),
-        Type::List(list) => {
-            DataType::List(Arc::new(arrow_field("element", list.element_id, true, &list.element)))
-        }
+        Type::List(list) => DataType::List(Arc::new(arrow_field("element", list.element_id, true, &list.element))),
         Type::Map(map) => {
             let key = arrow_field("key", map.key_id, false, &map.key);
             let value = arrow_field("value", map.value_id, true, &map.value);

@@ -74,7 +74,8 @@ impl Rows {
 
     /// Follows a field of the given schema.
     fn add_place(&mut self, field: Field) {
-        let cdc = Cdc::ALL.into_iter().find(|cdc| Doc::key_of(&field) == cdc.name() && field.field_type == cdc.field_type());
+        let cdc =
+            Cdc::ALL.into_iter().find(|cdc| Doc::key_of(&field) == cdc.name() && field.field_type == cdc.field_type());
         let place = match (cdc, &field.field_type) {
             (Some(cdc), _) => Place::Cdc(cdc, field),
             (None, Type::Struct(fields)) if Doc::key_of(&field) == BEFORE => {
@@ -102,9 +103,8 @@ impl Rows {
     /// Adds an event.
     pub(super) fn push(&mut self, part: &JobBatch, event: &EventView) {
         let row = self.cdc.rows();
-        let image = |span: Span| {
-            std::str::from_utf8(part.batch.bytes(span)).expect("the wire checked the frame's UTF-8")
-        };
+        let image =
+            |span: Span| std::str::from_utf8(part.batch.bytes(span)).expect("the wire checked the frame's UTF-8");
         let current = match event.operation {
             Operation::Insert | Operation::Update => event.after,
             Operation::Delete => event.before,

@@ -10,7 +10,9 @@ use crate::iceberg::data_file::ColumnMetrics;
 use crate::table::job::{EncodeOptions, Job, JobOutput, Progress};
 
 fn many_rows(count: usize) -> Vec<String> {
-    (0..count).map(|row| format!(r#"{{"id":{row},"name":"user {row}","kind":"{}","share":{row}.25}}"#, row % 3)).collect()
+    (0..count)
+        .map(|row| format!(r#"{{"id":{row},"name":"user {row}","kind":"{}","share":{row}.25}}"#, row % 3))
+        .collect()
 }
 
 fn job_of(rows: &[String], options: EncodeOptions) -> Job {
@@ -130,8 +132,14 @@ fn metrics_are_those_of_the_columns() {
         assert!(size_bytes > 0);
         let bound = |bytes: &[u8]| Some(bytes.to_vec()).filter(|bytes| !bytes.is_empty());
         let (lower_bound, upper_bound) = (bound(lower), bound(upper));
-        let expected =
-            ColumnMetrics { size_bytes, value_count: values, null_count: nulls, nan_count: nans, lower_bound, upper_bound };
+        let expected = ColumnMetrics {
+            size_bytes,
+            value_count: values,
+            null_count: nulls,
+            nan_count: nans,
+            lower_bound,
+            upper_bound,
+        };
         assert_eq!(metrics.columns[&id], expected, "field {id}");
     };
     check(id("n"), Some(3), Some(1), None, &(-3_i64).to_le_bytes(), &5_i64.to_le_bytes());

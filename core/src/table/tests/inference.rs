@@ -1,7 +1,7 @@
 //! Which type the values of a new column give it, and what becomes of those that do not fit.
 
-use super::support::{columns, delete, flushes, insert, job, lines, update, user_rows};
 use super::support::{Change, batch};
+use super::support::{columns, delete, flushes, insert, job, lines, update, user_rows};
 
 /// One flush of a new table: the rows in, the columns and the rows out.
 fn check(rows: &[&str], expected_columns: &str, expected_rows: &[&str]) {
@@ -107,7 +107,11 @@ fn an_element_of_another_type_is_rescued_with_its_place() {
     check(
         &[r#"{"l":[1]}"#, r#"{"l":[2,"x",3.5]}"#, r#"{"l":[[4]]}"#],
         "l [double]",
-        &[r#"{"l":[1.0]}"#, r#"{"l":[2.0,null,3.5],"rescued":"{\"l[1]\":\"x\"}"}"#, r#"{"l":[null],"rescued":"{\"l[0]\":[4]}"}"#],
+        &[
+            r#"{"l":[1.0]}"#,
+            r#"{"l":[2.0,null,3.5],"rescued":"{\"l[1]\":\"x\"}"}"#,
+            r#"{"l":[null],"rescued":"{\"l[0]\":[4]}"}"#,
+        ],
     );
 }
 
@@ -141,10 +145,7 @@ fn what_is_nested_too_deep_is_a_string_of_json() {
     check(
         &[r#"{"a":{"a":{"a":{"a":{"a":{"a":{"a":{"a":{"a":{"a": 1}}}}}}}}}}"#, r#"{"a":[]}"#],
         "a {a {a {a {a {a {a {a {a string}}}}}}}}",
-        &[
-            r#"{"a":{"a":{"a":{"a":{"a":{"a":{"a":{"a":{"a":"{\"a\": 1}"}}}}}}}}}"#,
-            r#"{"rescued":"{\"a\":[]}"}"#,
-        ],
+        &[r#"{"a":{"a":{"a":{"a":{"a":{"a":{"a":{"a":{"a":"{\"a\": 1}"}}}}}}}}}"#, r#"{"rescued":"{\"a\":[]}"}"#],
     );
 }
 
@@ -165,7 +166,8 @@ fn an_object_with_too_many_keys_is_a_string_of_json() {
 
 #[test]
 fn keys_that_are_never_more_than_null_do_not_keep_others_out() {
-    let empty: Vec<String> = (0..2_100).map(|key| format!("\"k{key}\":{}", if key < 1_000 { "null" } else { "[]" })).collect();
+    let empty: Vec<String> =
+        (0..2_100).map(|key| format!("\"k{key}\":{}", if key < 1_000 { "null" } else { "[]" })).collect();
     let outputs = flushes(&[&[&format!("{{{}}}", empty.join(",")), r#"{"a":1,"b":{"c":2}}"#]]);
     assert_eq!(columns(&outputs[0].schema), "a long, b {c long}");
     assert_eq!(outputs[0].rescued_values, 1_100);
@@ -219,7 +221,11 @@ fn check_changes(changes: &[Change<'_>], expected_columns: &str, expected_rows: 
 #[test]
 fn before_images_are_a_struct_like_the_row() {
     check_changes(
-        &[insert(r#"{"id":1,"v":1.5,"tags":["x"]}"#), update(r#"{"id":1,"v":1}"#, r#"{"id":1,"v":2}"#), delete(r#"{"id":1}"#)],
+        &[
+            insert(r#"{"id":1,"v":1.5,"tags":["x"]}"#),
+            update(r#"{"id":1,"v":1}"#, r#"{"id":1,"v":2}"#),
+            delete(r#"{"id":1}"#),
+        ],
         "id long, v double, tags [string], _cdc_before {id long, v double, tags [string]}",
         &[
             r#"{"id":1,"tags":["x"],"v":1.5}"#,
@@ -243,7 +249,11 @@ fn a_before_value_that_does_not_fit_is_rescued_under_its_own_path() {
 
 #[test]
 fn before_images_without_fields_give_no_column() {
-    check_changes(&[update("{}", r#"{"id":1}"#), update(r#"{"x":null}"#, r#"{"id":2}"#)], "id long", &[r#"{"id":1}"#, r#"{"id":2}"#]);
+    check_changes(
+        &[update("{}", r#"{"id":1}"#), update(r#"{"x":null}"#, r#"{"id":2}"#)],
+        "id long",
+        &[r#"{"id":1}"#, r#"{"id":2}"#],
+    );
 }
 
 #[test]
