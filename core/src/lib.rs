@@ -13,6 +13,7 @@ pub mod command;
 pub mod config;
 pub mod event;
 pub mod iceberg;
+pub mod ingest;
 pub mod limits;
 pub mod seed;
 pub mod table;
