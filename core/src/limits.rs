@@ -48,6 +48,18 @@ pub const HASHES_PER_SOURCE_MIN: usize = 16;
 /// Closed holes that an epoch may have; then the source must send another epoch.
 pub const CLOSED_RANGES_MAX: usize = 10_000;
 
+/// Holes of one source that may be open at once. Each has a clock in the source's control row.
+pub const OPEN_HOLES_MAX: usize = 1_000;
+
+/// How long a hole stays open while its source is not connected, in milliseconds.
+pub const HOLE_AWAY_MS_MAX: u64 = 3_600_000;
+
+/// Pieces of one batch that count, between events that were there before. They are part of its journal key.
+pub const TAKEN_RANGES_MAX: usize = 64;
+
+/// Epochs that a source may have. All are kept for good, so that a repeat of an old one is never taken for new.
+pub const EPOCHS_PER_SOURCE_MAX: usize = 4_096;
+
 /// Manifests of a snapshot above which small ones are merged.
 pub const MANIFESTS_MAX: usize = 100;
 
@@ -64,5 +76,6 @@ pub const TABLE_ATTEMPTS_MAX: u32 = 3;
 pub const REQUEST_BODY_BYTES_MAX: usize = 1 << 20;
 
 const _: () = assert!(HASHES_PER_SOURCE_MIN <= HASHES_PER_SOURCE_MAX);
+const _: () = assert!(OPEN_HOLES_MAX < CLOSED_RANGES_MAX);
 const _: () = assert!(STRUCT_DEPTH_MAX < JSON_DEPTH_MAX);
 const _: () = assert!(SEQUENCE_MAX < i64::MAX as u64);

@@ -30,13 +30,7 @@ impl Run {
             std::cmp::Ordering::Equal => self.right.max(later.right),
             std::cmp::Ordering::Greater => later.right,
         };
-        Run {
-            first: self.first,
-            end: self.end.max(later.end),
-            left,
-            right,
-            highest: self.highest.max(later.highest),
-        }
+        Run { first: self.first, end: self.end.max(later.end), left, right, highest: self.highest.max(later.highest) }
     }
 }
 
@@ -296,12 +290,7 @@ mod tests {
     #[test]
     fn any_other_jump_is_a_hole() {
         check(&[(1, 1, 10), (3, 21, 30)], 1, 11, &[gap(11, 20, Some((2, 2)))]);
-        check(
-            &[(1, 1, 10), (9, 51, 60), (5, 31, 40)],
-            1,
-            11,
-            &[gap(11, 30, Some((2, 4))), gap(41, 50, Some((6, 8)))],
-        );
+        check(&[(1, 1, 10), (9, 51, 60), (5, 31, 40)], 1, 11, &[gap(11, 30, Some((2, 4))), gap(41, 50, Some((6, 8)))]);
     }
 
     #[test]

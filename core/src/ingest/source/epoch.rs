@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::head::{BatchHead, Opening, Place};
 use super::holes::HoleClocks;
 use crate::ingest::frontier::{ClosedGaps, Frontier, Gap};
+use crate::time::MachineTime;
 
 /// One life of a source's numbering.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +89,24 @@ impl Epoch {
         if !waits_below && batch > self.mark.unwrap_or(self.opening.base) {
             self.mark = Some(batch);
         }
+    }
+
+    /// The holes whose time has run out, but for those that a batch is being written into.
+    pub(super) fn run_out(&self, now: MachineTime, window_ms: u64) -> Vec<Gap> {
+        let holes = self.durable.holes().zip(self.clocks.iter());
+        let due = holes.filter(|(_, clock)| clock.is_due(now, window_ms)).map(|(gap, _)| gap);
+        due.filter(|gap| self.is_left_alone(gap)).collect()
+    }
+
+    /// When the next hole's time runs out.
+    pub(super) fn next_due(&self, now: MachineTime, connected: bool, window_ms: u64) -> Option<MachineTime> {
+        let holes = self.durable.holes().zip(self.clocks.iter()).filter(|(gap, _)| self.is_left_alone(gap));
+        holes.map(|(_, clock)| clock.due(now, connected, window_ms)).min()
+    }
+
+    /// Whether no batch is being written into a hole of `durable`.
+    fn is_left_alone(&self, gap: &Gap) -> bool {
+        self.all == self.durable || self.all.uncovered(gap.events.0, gap.events.1) == [gap.events]
     }
 
     /// Gives up a hole of `durable`.

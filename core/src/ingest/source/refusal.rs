@@ -90,7 +90,9 @@ pub enum Refusal {
         limit_bytes: u64,
     },
     /// Too many holes are open.
-    #[error("batch {number} would open one more hole than the {limit} that a source may have: send batch {awaited} first")]
+    #[error(
+        "batch {number} would open one more hole than the {limit} that a source may have: send batch {awaited} first"
+    )]
     TooManyHoles {
         /// The number.
         number: u64,
@@ -128,7 +130,9 @@ pub enum Refusal {
         limit: usize,
     },
     /// Sparse: a refused batch must come first.
-    #[error("batch {number} cannot be taken before batch {awaited}, which was refused: send batch {awaited} again first")]
+    #[error(
+        "batch {number} cannot be taken before batch {awaited}, which was refused: send batch {awaited} again first"
+    )]
     AwaitsRefused {
         /// The number.
         number: u64,
