@@ -1,5 +1,6 @@
 //! A source's control row: what is known of it beside the heads of its batches in the journal.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -26,15 +27,16 @@ pub struct SavedSource {
     pub(super) counters: Counters,
 }
 
-/// An epoch without its batches in the journal.
+/// An epoch without its list of batches in the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct SavedEpoch {
     name: Arc<str>,
     opening: Opening,
-    released: Frontier,
+    durable: Frontier,
     closed: ClosedGaps,
     clocks: HoleClocks,
     mark: Option<u64>,
+    unmarked: BTreeMap<u64, u64>,
 }
 
 /// A remembered batch. Numbers are differences to the entry before it, and its first event to the one after the entry
@@ -149,23 +151,25 @@ impl SavedEpoch {
         SavedEpoch {
             name: Arc::clone(&epoch.name),
             opening: epoch.opening,
-            released: epoch.released.clone(),
+            durable: epoch.durable.clone(),
             closed: epoch.closed.clone(),
             clocks: epoch.clocks.clone(),
             mark: epoch.mark,
+            unmarked: epoch.unmarked.clone(),
         }
     }
 
-    /// The epoch as it was, but for the batches in the journal.
+    /// The epoch as it was, but for its list of batches in the journal. That they are covered is known here, and covering
+    /// them again changes nothing.
     pub(super) fn restore(self) -> Epoch {
         let mut epoch = Epoch::new(self.name, self.opening);
         epoch.opened = true;
-        epoch.durable = self.released.clone();
-        epoch.all = self.released.clone();
-        epoch.released = self.released;
+        epoch.all = self.durable.clone();
+        epoch.durable = self.durable;
         epoch.closed = self.closed;
         epoch.clocks = self.clocks;
         epoch.mark = self.mark;
+        epoch.unmarked = self.unmarked;
         epoch
     }
 }

@@ -1,7 +1,7 @@
 //! What a restart keeps, and how much of it there is.
 
-use super::lab::{Lab, batch};
-use crate::ingest::source::SavedSource;
+use super::lab::{Lab, Sent, batch};
+use crate::ingest::source::{Opening, SavedSource};
 
 /// Restarts right after a save, and asserts that nothing that survives has changed.
 fn check_restart(lab: &mut Lab) {
@@ -87,13 +87,15 @@ fn saves_that_are_confirmed_out_of_order_count_in_order() {
 fn a_source_at_rest_costs_about_250_bytes() {
     let mut lab = Lab::new();
     lab.pass(1_790_000_000_000);
+    let opening = Opening { base: 1_000_000, sparse: false };
+    let made = |number| batch("2026-11-22T10:00:00Z", number, number * 500, number * 500 + 499);
     for number in 1_000_001..1_000_100 {
-        lab.send_as(batch("2026-11-22T10:00:00Z", number, number * 500, number * 500 + 499));
+        assert_eq!(lab.send_as(Sent { opening, ..made(number) }), "taken 500");
         lab.flush();
         lab.pass(4_000);
     }
     lab.pass(300_000);
-    lab.send_as(batch("2026-11-22T10:00:00Z", 1_000_100, 1_000_100 * 500, 1_000_100 * 500 + 499));
+    lab.send_as(made(1_000_100));
     lab.flush();
     let row = lab.row.expect("flushed").encode();
     assert!(row.len() <= 320, "{} bytes", row.len());
