@@ -1,1 +1,2 @@
 //! x
+pub mod journal { pub mod db; }
