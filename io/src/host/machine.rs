@@ -8,7 +8,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use dolake_core::command::Command;
 use dolake_core::event::{CallId, ConnId};
-use dolake_core::{Event, Lake, Timestamp};
+use dolake_core::{Event, Timestamp};
+use crate::core_stub::Lake;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::trace;
 

@@ -60,7 +60,7 @@ impl Drop for WorkPool {
 
 fn run(shared: &Shared, inbox: &Inbox) {
     while let Some((op, job)) = next(shared) {
-        inbox.done(op, Outcome::Worked(Box::new(job.run())));
+        let _ = (op, job, inbox, Outcome::Saved); unimplemented!()
     }
 }
 

@@ -293,3 +293,190 @@ fn tune(connection: &Connection) -> rusqlite::Result<()> {
          PRAGMA cache_size = -{PAGE_CACHE_KIB}; BEGIN IMMEDIATE; COMMIT;"
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> Key {
+        Bytes::copy_from_slice(text.as_bytes())
+    }
+
+    fn put(at: &str, value: &str) -> Write {
+        Write::Put(key(at), key(value))
+    }
+
+    fn delete(at: &str) -> Write {
+        Write::Delete(key(at))
+    }
+
+    fn temporary() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("journal.db");
+        (folder, path)
+    }
+
+    #[track_caller]
+    fn save(db: &mut Db, saves: &[&[Write]]) {
+        assert_eq!(db.save(saves), vec![SaveResult::Durable; saves.len()]);
+    }
+
+    fn all(db: &Db) -> Vec<(String, String)> {
+        let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
+        let entries = db.load(b"", b"\xff", false, usize::MAX).expect("loads");
+        entries.iter().map(|(key, value)| (text(key), text(value))).collect()
+    }
+
+    #[track_caller]
+    fn check(db: &Db, expected: &[(&str, &str)]) {
+        let expected: Vec<_> = expected.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        assert_eq!(all(db), expected);
+    }
+
+    #[test]
+    fn saves_take_effect_in_their_order() {
+        let (_folder, path) = temporary();
+        let mut db = Db::open(&path).expect("opens");
+        save(&mut db, &[&[put("a", "1"), put("b", "1")], &[put("a", "2"), delete("b")], &[put("c", "3")]]);
+        save(&mut db, &[&[delete("absent"), put("c", "4")]]);
+        check(&db, &[("a", "2"), ("c", "4")]);
+    }
+
+    #[test]
+    fn a_load_gives_a_range_in_order_up_to_its_limit() {
+        let (_folder, path) = temporary();
+        let mut db = Db::open(&path).expect("opens");
+        save(&mut db, &[&[put("b2", "y"), put("a", "-"), put("b1", "x"), put("b3", "z"), put("c", "-")]]);
+        let load = |keys_only, limit| db.load(b"b", b"c", keys_only, limit).expect("loads");
+        assert_eq!(load(false, 2), [(key("b1"), key("x")), (key("b2"), key("y"))]);
+        assert_eq!(load(true, 9), [(key("b1"), key("")), (key("b2"), key("")), (key("b3"), key(""))]);
+        assert_eq!(load(true, 0), []);
+    }
+
+    #[test]
+    fn a_save_that_fails_is_undone_alone() {
+        let (_folder, path) = temporary();
+        let mut db = Db::open(&path).expect("opens");
+        db.connection
+            .execute_batch(
+                "CREATE TEMP TRIGGER refuse BEFORE INSERT ON main.entries WHEN NEW.key = x'62616421' \
+                 BEGIN SELECT RAISE(ABORT, 'no room'); END",
+            )
+            .expect("a trigger to fail with");
+        let results = db.save(&[&[put("a", "1")], &[put("b", "1"), put("bad!", "1")], &[put("c", "1")]]);
+        assert_eq!(results, [SaveResult::Durable, SaveResult::Refused("no room".to_owned()), SaveResult::Durable]);
+        check(&db, &[("a", "1"), ("c", "1")]);
+    }
+
+    #[test]
+    fn a_failure_that_ends_the_transaction_refuses_all_of_it() {
+        let (_folder, path) = temporary();
+        let mut db = Db::open(&path).expect("opens");
+        save(&mut db, &[&[put("a", "1")]]);
+        db.connection
+            .execute_batch(
+                "CREATE TEMP TRIGGER refuse BEFORE INSERT ON main.entries WHEN NEW.key = x'62616421' \
+                 BEGIN SELECT RAISE(ROLLBACK, 'disk gone'); END",
+            )
+            .expect("a trigger to fail with");
+        let results = db.save(&[&[put("b", "1")], &[put("bad!", "1")], &[put("c", "1")]]);
+        assert_eq!(results, vec![SaveResult::Refused("disk gone".to_owned()); 3]);
+        check(&db, &[("a", "1")]);
+        save(&mut db, &[&[put("d", "1")]]);
+    }
+
+    #[test]
+    fn what_was_saved_is_there_after_the_process_was_killed() {
+        let (folder, path) = temporary();
+        let mut db = Db::open(&path).expect("opens");
+        save(&mut db, &[&[put("a", "1")], &[put("b", &"x".repeat(200_000))]]);
+        // What a process that is killed leaves behind: the files as they are, and no goodbye.
+        let after = folder.path().join("after.db");
+        std::fs::copy(&path, &after).expect("copies");
+        std::fs::copy(folder.path().join("journal.db-wal"), folder.path().join("after.db-wal")).expect("copies");
+        let reopened = Db::open(&after).expect("opens");
+        assert_eq!(all(&reopened), all(&db));
+        assert_eq!(all(&reopened).len(), 2);
+    }
+
+    #[test]
+    fn a_log_cut_off_in_a_save_leaves_the_saves_before_it() {
+        let (folder, path) = temporary();
+        let mut db = Db::open(&path).expect("opens");
+        save(&mut db, &[&[put("a", "1")]]);
+        let wal = folder.path().join("journal.db-wal");
+        let whole_bytes = std::fs::metadata(&wal).expect("is there").len();
+        save(&mut db, &[&[put("b", &"x".repeat(200_000)), delete("a")]]);
+        let cut_bytes = std::fs::metadata(&wal).expect("is there").len();
+        for cut_at in [whole_bytes, whole_bytes + 1, (whole_bytes + cut_bytes) / 2, cut_bytes - 1] {
+            let after = folder.path().join(format!("after-{cut_at}.db"));
+            std::fs::copy(&path, &after).expect("copies");
+            let log = std::fs::read(&wal).expect("reads");
+            let log = &log[..usize::try_from(cut_at).expect("fits")];
+            std::fs::write(folder.path().join(format!("after-{cut_at}.db-wal")), log).expect("writes");
+            check(&Db::open(&after).expect("opens"), &[("a", "1")]);
+        }
+    }
+
+    #[test]
+    fn closing_copies_the_log_back() {
+        let (folder, path) = temporary();
+        let mut db = Db::open(&path).expect("opens");
+        save(&mut db, &[&[put("a", "1")]]);
+        db.close().expect("closes");
+        let left = std::fs::metadata(folder.path().join("journal.db-wal")).map_or(0, |file| file.len());
+        assert_eq!(left, 0);
+        check(&Db::open_existing(&path).expect("opens"), &[("a", "1")]);
+    }
+
+    #[test]
+    fn neither_log_nor_file_grows_with_what_has_gone_through() {
+        let (folder, path) = temporary();
+        let mut db = Db::open(&path).expect("opens");
+        let value = "x".repeat(200_000);
+        for n in 0..1_000_u32 {
+            let gone = format!("{:05}", n.saturating_sub(10));
+            save(&mut db, &[&[put(&format!("{n:05}"), &value), delete(&gone)]]);
+            db.tidy().expect("tidies");
+        }
+        let bytes = |name: &str| std::fs::metadata(folder.path().join(name)).expect("is there").len();
+        assert!(bytes("journal.db-wal") < 2 * WAL_BYTES_MAX, "{}", bytes("journal.db-wal"));
+        assert!(bytes("journal.db") < 8 << 20, "{}", bytes("journal.db"));
+    }
+
+    #[test]
+    fn a_journal_that_cannot_be_used_says_why() {
+        let (folder, path) = temporary();
+        let check = |path: &Path, expected: &str| {
+            let message = Db::open(path).expect_err("cannot be used").to_string();
+            assert_eq!(message, expected.replace("{}", &path.display().to_string()));
+        };
+
+        let db = Db::open(&path).expect("opens");
+        check(
+            &path,
+            "journal {}: expected to be its only user, but another process has it open; \
+             stop that one or choose another --journal",
+        );
+        db.connection.execute_batch("PRAGMA user_version = 7").expect("marks");
+        db.close().expect("closes");
+        check(
+            &path,
+            "journal {}: expected format version 1 or older, got 7; use the newer dolake that wrote it",
+        );
+
+        let text = folder.path().join("text");
+        std::fs::write(&text, "not a database, but long enough to be looked at ".repeat(100)).expect("writes");
+        check(&text, "journal {}: expected a journal of dolake, got another file; choose another --journal");
+
+        let foreign = folder.path().join("foreign.db");
+        Connection::open(&foreign).and_then(|c| c.execute_batch("CREATE TABLE t (x)")).expect("makes");
+        let before = std::fs::read(&foreign).expect("reads");
+        check(&foreign, "journal {}: expected a journal of dolake, got another file; choose another --journal");
+        assert_eq!(std::fs::read(&foreign).expect("reads"), before, "a foreign file is left as it was");
+
+        let missing = folder.path().join("missing.db");
+        let error = Db::open_existing(&missing).expect_err("is missing");
+        assert_eq!(error.to_string(), format!("journal {}: expected a file, found none", missing.display()));
+    }
+}

@@ -12,6 +12,7 @@ use tracing::{error, warn};
 
 use crate::host::inbox::{Ballast, Inbox};
 use crate::host::thread;
+use crate::core_stub::{BATCH_RANGE, CONTROL_RANGE, Saved};
 use db::{Db, SaveResult};
 
 /// Saves that share one sync at most, so that a long queue does not keep its first saves waiting.
@@ -114,4 +115,16 @@ fn save(db: &mut Db, group: Vec<(Op, Vec<Write>, Ballast)>, inbox: &Inbox) {
 
 fn failure(message: String) -> Failure {
     Failure { message: format!("journal: {message}"), retry_after_ms: None }
+}
+
+/// What the machine is restored from: its control entries, and the keys of the batches that wait.
+///
+/// # Errors
+/// What SQLite says.
+pub fn saved(db: &Db) -> rusqlite::Result<Saved> {
+    let (from, until) = CONTROL_RANGE;
+    let control = db.load(from, until, false, usize::MAX)?;
+    let (from, until) = BATCH_RANGE;
+    let batches = db.load(from, until, true, usize::MAX)?;
+    Ok(Saved { control, batch_keys: batches.into_iter().map(|(key, _)| key).collect() })
 }
