@@ -5,8 +5,8 @@
 //! [`cli`] is the command line and puts it all together in [`cli::serve`].
 
 pub mod cli;
+mod core_stub;
 pub mod host;
 pub mod journal;
 pub mod net;
 pub mod store;
-mod core_stub;

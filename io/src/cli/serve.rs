@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::core_stub::Lake;
 use dolake_core::config::ConfigError;
 use dolake_core::{Config, Event, Seed};
-use crate::core_stub::Lake;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -204,7 +204,8 @@ fn restore(config: Config, store: &Store, db: &Db, path: &Path) -> Result<Lake, 
     let mut seed = [0_u8; 16];
     getrandom::fill(&mut seed).map_err(system)?;
     let seed = Seed(u128::from_le_bytes(seed));
-    let saved = crate::journal::saved(db).map_err(|source| StartError::ReadJournal { path: path.to_owned(), source })?;
+    let saved =
+        crate::journal::saved(db).map_err(|source| StartError::ReadJournal { path: path.to_owned(), source })?;
     Lake::restore(config, store.location().to_owned(), seed, now(), saved)
         .map_err(|error| StartError::Restore { path: path.to_owned(), message: error.to_string() })
 }

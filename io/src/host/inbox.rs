@@ -5,10 +5,10 @@
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use bytes::Bytes;
 use dolake_core::Event;
 use dolake_core::command::{Op, Outcome, ResponseHead};
 use dolake_core::event::{CallId, ConnId, Peer, RequestHead};
-use bytes::Bytes;
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
 pub use super::gate::Ballast;

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::core_stub::Lake;
 use dolake_core::command::Command;
 use dolake_core::event::{CallId, ConnId};
 use dolake_core::{Event, Timestamp};
-use crate::core_stub::Lake;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::trace;
 

@@ -60,7 +60,8 @@ impl Drop for WorkPool {
 
 fn run(shared: &Shared, inbox: &Inbox) {
     while let Some((op, job)) = next(shared) {
-        let _ = (op, job, inbox, Outcome::Saved); unimplemented!()
+        let _ = (op, job, inbox, Outcome::Saved);
+        unimplemented!()
     }
 }
 

@@ -118,8 +118,7 @@ impl Db {
             Some(ErrorCode::NotADatabase) => OpenError::Foreign { path: path.to_owned() },
             _ => OpenError::Failed { path: path.to_owned(), source },
         };
-        let connection =
-            Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(explain)?;
+        let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(explain)?;
         take_alone(&connection).map_err(explain)?;
         let empty = match identity(&connection).map_err(explain)? {
             Identity::Empty => true,
@@ -202,7 +201,13 @@ impl Db {
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn load(&self, from: &[u8], until: &[u8], keys_only: bool, limit: usize) -> rusqlite::Result<Vec<(Key, Bytes)>> {
+    pub fn load(
+        &self,
+        from: &[u8],
+        until: &[u8],
+        keys_only: bool,
+        limit: usize,
+    ) -> rusqlite::Result<Vec<(Key, Bytes)>> {
         let text = if keys_only {
             "SELECT key, x'' FROM entries WHERE key >= ?1 AND key < ?2 ORDER BY key LIMIT ?3"
         } else {
@@ -460,10 +465,7 @@ mod tests {
         );
         db.connection.execute_batch("PRAGMA user_version = 7").expect("marks");
         db.close().expect("closes");
-        check(
-            &path,
-            "journal {}: expected format version 1 or older, got 7; use the newer dolake that wrote it",
-        );
+        check(&path, "journal {}: expected format version 1 or older, got 7; use the newer dolake that wrote it");
 
         let text = folder.path().join("text");
         std::fs::write(&text, "not a database, but long enough to be looked at ".repeat(100)).expect("writes");

@@ -10,9 +10,9 @@ use std::thread::JoinHandle;
 use dolake_core::command::{Failure, Key, Op, Outcome, Write};
 use tracing::{error, warn};
 
+use crate::core_stub::{BATCH_RANGE, CONTROL_RANGE, Saved};
 use crate::host::inbox::{Ballast, Inbox};
 use crate::host::thread;
-use crate::core_stub::{BATCH_RANGE, CONTROL_RANGE, Saved};
 use db::{Db, SaveResult};
 
 /// Saves that share one sync at most, so that a long queue does not keep its first saves waiting.

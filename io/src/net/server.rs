@@ -40,12 +40,7 @@ pub struct Network {
 impl Network {
     /// Nothing is connected yet.
     pub fn new(inbox: Inbox) -> Network {
-        Network {
-            inbox,
-            gate: Gate::default(),
-            calls: Arc::new(Semaphore::new(CALLS_MAX)),
-            named: AtomicU64::new(1),
-        }
+        Network { inbox, gate: Gate::default(), calls: Arc::new(Semaphore::new(CALLS_MAX)), named: AtomicU64::new(1) }
     }
 
     /// A name for a socket or request, unique in this process.
@@ -91,15 +86,12 @@ async fn handle(
 }
 
 fn wants_socket(request: &Request) -> bool {
-    let upgrade = request.headers().get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    let upgrade =
+        request.headers().get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
     upgrade && SOCKET_PATHS.contains(&request.uri().path())
 }
 
 fn peer(address: SocketAddr, headers: &HeaderMap) -> Peer {
     let text = |name: &str| Some(headers.get(name)?.to_str().ok()?.to_owned());
-    Peer {
-        address: Some(address.ip().to_string()),
-        client_id: text("x-client-id"),
-        shard_name: text("x-shard-name"),
-    }
+    Peer { address: Some(address.ip().to_string()), client_id: text("x-client-id"), shard_name: text("x-shard-name") }
 }

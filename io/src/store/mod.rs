@@ -92,9 +92,9 @@ impl Store {
             Ok(path) => path,
             Err(refused) => return refused,
         };
-        let options = GetOptions { range: range.map(|(from, to)| GetRange::Bounded(from..to)), ..GetOptions::default() };
-        let (result, seen) =
-            witness::watch(async { self.objects.get_opts(&path, options).await?.bytes().await }).await;
+        let options =
+            GetOptions { range: range.map(|(from, to)| GetRange::Bounded(from..to)), ..GetOptions::default() };
+        let (result, seen) = witness::watch(async { self.objects.get_opts(&path, options).await?.bytes().await }).await;
         result.map_or_else(|error| outcome::of_get(&error, seen), Outcome::Got)
     }
 
@@ -212,5 +212,100 @@ mod tests {
         assert_eq!(keys(store.list("t/").await.expect("lists")), ["t/a/0", "t/a/1", "t/b"]);
         assert_eq!(keys(store.list("").await.expect("lists")).len(), 4);
         assert_eq!(store.list("u/").await.expect("lists"), [Listed { key: "u/c".to_owned(), size: 5 }]);
+    }
+}
+
+/// The HTTP path, against a server that answers what a test tells it to.
+#[cfg(test)]
+mod http_tests {
+    use axum::Router;
+    use axum::http::{Method, StatusCode, Uri};
+    use axum::response::IntoResponse;
+    use object_store::aws::AmazonS3Builder;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn store_at(port: u16) -> Store {
+        let builder = AmazonS3Builder::new()
+            .with_endpoint(format!("http://127.0.0.1:{port}"))
+            .with_access_key_id("id")
+            .with_secret_access_key("secret");
+        open::open_s3(builder, "s3://bucket/lake", "bucket/lake").expect("opens")
+    }
+
+    async fn serve(router: Router) -> Store {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        store_at(port)
+    }
+
+    /// A server that answers everything with `status` and `Retry-After: 7`.
+    async fn answering(status: u16) -> Store {
+        let status = StatusCode::from_u16(status).expect("a status");
+        serve(Router::new().fallback(move || async move { (status, [("retry-after", "7")], "<Error/>") })).await
+    }
+
+    #[track_caller]
+    fn check(outcome: &Outcome, expected: &str, retry_after_ms: Option<u64>) {
+        let (name, failure) = match outcome {
+            Outcome::Refused(failure) => ("refused", failure),
+            Outcome::Unknown(failure) => ("unknown", failure),
+            other => panic!("expected a failure, got {other:?}"),
+        };
+        assert_eq!((name, failure.retry_after_ms), (expected, retry_after_ms), "{failure:?}");
+    }
+
+    #[tokio::test]
+    async fn the_status_and_the_time_to_wait_reach_the_machine() {
+        for (status, expected) in
+            [(400, "refused"), (403, "refused"), (429, "refused"), (500, "unknown"), (503, "unknown")]
+        {
+            let store = answering(status).await;
+            check(&store.put("k", Bytes::from_static(b"v"), Condition::Always).await, expected, Some(7_000));
+            check(&store.get("k", None).await, expected, Some(7_000));
+            check(&store.delete("k").await, expected, Some(7_000));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failed_precondition_is_a_conflict() {
+        let store = answering(412).await;
+        assert_eq!(store.put("k", Bytes::from_static(b"v"), Condition::IfAbsent).await, Outcome::Conflict);
+    }
+
+    #[tokio::test]
+    async fn a_store_that_nobody_listens_for_had_no_effect() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        drop(listener);
+        check(&store_at(port).put("k", Bytes::from_static(b"v"), Condition::Always).await, "refused", None);
+    }
+
+    #[tokio::test]
+    async fn of_a_connection_that_is_cut_nobody_knows() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                // Reads something of the request, then goes away without an answer.
+                let _ = stream.readable().await;
+                let _ = stream.try_read(&mut [0; 64]);
+            }
+        });
+        check(&store_at(port).put("k", Bytes::from_static(b"v"), Condition::Always).await, "unknown", None);
+    }
+
+    #[tokio::test]
+    async fn keys_lie_below_the_bucket_and_prefix_and_a_condition_is_sent() {
+        let echo = |method: Method, uri: Uri, headers: axum::http::HeaderMap| async move {
+            let condition = headers.get("if-none-match").map(|value| value.to_str().unwrap_or("").to_owned());
+            let expected = (Method::PUT, "/bucket/lake/a/b%20c", Some("*".to_owned()));
+            let status = if (method, uri.path(), condition) == expected { 200 } else { 418 };
+            (StatusCode::from_u16(status).expect("a status"), [("etag", "\"x\"")], "").into_response()
+        };
+        let store = serve(Router::new().fallback(echo)).await;
+        assert_eq!(store.put("a/b c", Bytes::from_static(b"v"), Condition::IfAbsent).await, Outcome::Put);
     }
 }

@@ -64,7 +64,7 @@ impl Store {
         match place.split_once("://") {
             None => open_folder(Path::new(place), true),
             Some(("file", path)) => open_folder(Path::new(path), true),
-            Some(("s3" | "r2" | "s3a", rest)) => open_s3(place, rest),
+            Some(("s3", rest)) => open_s3(AmazonS3Builder::from_env(), place, rest),
             Some(_) => Err(OpenError::Url { url: place.to_owned(), got: "another scheme" }),
         }
     }
@@ -112,7 +112,7 @@ fn probe(folder: &Path) -> std::io::Result<()> {
     std::fs::remove_file(&file)
 }
 
-fn open_s3(url: &str, rest: &str) -> Result<Store, OpenError> {
+pub(super) fn open_s3(mut builder: AmazonS3Builder, url: &str, rest: &str) -> Result<Store, OpenError> {
     let bad = |got| OpenError::Url { url: url.to_owned(), got };
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     let prefix = prefix.trim_end_matches('/');
@@ -122,7 +122,6 @@ fn open_s3(url: &str, rest: &str) -> Result<Store, OpenError> {
     if !prefix.is_empty() && prefix.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
         return Err(bad("a prefix with an empty part"));
     }
-    let mut builder = AmazonS3Builder::from_env();
     let allows_http = builder.get_config_value(&AmazonS3ConfigKey::Client(object_store::ClientConfigKey::AllowHttp));
     let endpoint = [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint]
         .iter()
@@ -132,10 +131,8 @@ fn open_s3(url: &str, rest: &str) -> Result<Store, OpenError> {
     if plain && !local && allows_http.as_deref() != Some("true") {
         return Err(OpenError::Plain { endpoint: endpoint.unwrap_or_default() });
     }
-    let options = ClientOptions::new()
-        .with_allow_http(plain)
-        .with_connect_timeout(CONNECT_TIMEOUT)
-        .with_timeout(REQUEST_TIMEOUT);
+    let options =
+        ClientOptions::new().with_allow_http(plain).with_connect_timeout(CONNECT_TIMEOUT).with_timeout(REQUEST_TIMEOUT);
     let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
     builder = builder
         .with_bucket_name(bucket)
@@ -180,7 +177,10 @@ mod tests {
             assert_eq!(Store::open(place).expect_err("no store").to_string(), expected);
         };
         check("s3://", "store s3://: expected a folder or s3://BUCKET/PREFIX, got no bucket");
-        check("s3://b/x//y", "store s3://b/x//y: expected a folder or s3://BUCKET/PREFIX, got a prefix with an empty part");
+        check(
+            "s3://b/x//y",
+            "store s3://b/x//y: expected a folder or s3://BUCKET/PREFIX, got a prefix with an empty part",
+        );
         check("gs://b/x", "store gs://b/x: expected a folder or s3://BUCKET/PREFIX, got another scheme");
     }
 

@@ -69,7 +69,9 @@ impl HttpService for Witness {
         Box::pin(async move {
             let result = self.inner.execute(request).await;
             let seen = match &result {
-                Ok(response) => Seen::Status { code: response.status().as_u16(), retry_after_ms: retry_after(response) },
+                Ok(response) => {
+                    Seen::Status { code: response.status().as_u16(), retry_after_ms: retry_after(response) }
+                }
                 Err(error) if error.kind() == HttpErrorKind::Connect => Seen::NotConnected,
                 Err(_) => Seen::Cut,
             };
