@@ -9,4 +9,5 @@ mod core_stub;
 pub mod host;
 pub mod journal;
 pub mod net;
+pub mod produce;
 pub mod store;

@@ -1,8 +1,11 @@
 //! The command line. Each command is a file; [`exit`] says what their exit codes mean.
 
+pub mod columns;
 pub mod exit;
+pub mod lake_view;
 pub mod log;
 pub mod serve;
+pub mod tables;
 
 use clap::{Parser, Subcommand};
 
@@ -12,8 +15,8 @@ use exit::Exit;
 #[derive(Debug, Parser)]
 #[command(name = "dolake", version, after_help = exit::HELP)]
 pub struct Cli {
-    /// How logs are written to standard error. What is logged is set by RUST_LOG, such as `debug` or `dolake_io=trace`.
-    #[arg(long, global = true, value_enum, default_value_t = log::Format::Text)]
+    /// How logs go to standard error: text or json. RUST_LOG says what is logged, such as `debug`
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t = log::Format::Text, hide_possible_values = true)]
     pub log_format: log::Format,
     /// What to do.
     #[command(subcommand)]
@@ -25,6 +28,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the server: takes events at ws://…/lakehouse, serves the Iceberg catalog at /v1
     Serve(serve::Args),
+    /// List the tables of a lake, from its store alone
+    Tables(tables::Args),
 }
 
 /// Runs one command.
@@ -32,5 +37,6 @@ pub fn run(cli: &Cli) -> Exit {
     log::start(cli.log_format);
     match &cli.command {
         Command::Serve(args) => serve::run(args),
+        Command::Tables(args) => tables::run(args),
     }
 }

@@ -8,6 +8,7 @@ use dolake_core::table::job::Job;
 use super::class_queue::ClassQueue;
 use super::inbox::Inbox;
 use super::thread;
+use crate::core_stub::RunJob;
 
 /// The running pool. Dropped, it lets its threads finish what they are at.
 #[derive(Debug)]
@@ -60,8 +61,7 @@ impl Drop for WorkPool {
 
 fn run(shared: &Shared, inbox: &Inbox) {
     while let Some((op, job)) = next(shared) {
-        let _ = (op, job, inbox, Outcome::Saved);
-        unimplemented!()
+        inbox.done(op, Outcome::Worked(Box::new(job.run())));
     }
 }
 
