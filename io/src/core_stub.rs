@@ -70,5 +70,11 @@ impl Lake {
         }
     }
 }
-pub trait RunJob { fn run(self) -> dolake_core::table::job::JobOutput; }
-impl RunJob for Box<dolake_core::table::job::Job> { fn run(self) -> dolake_core::table::job::JobOutput { unimplemented!() } }
+pub trait RunJob {
+    fn run(self) -> dolake_core::table::job::JobOutput;
+}
+impl RunJob for Box<dolake_core::table::job::Job> {
+    fn run(self) -> dolake_core::table::job::JobOutput {
+        unimplemented!()
+    }
+}

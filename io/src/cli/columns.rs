@@ -14,9 +14,11 @@ pub fn align(titles: &[&str], rows: &[Vec<String>]) -> String {
         let padded: Vec<String> = cells
             .iter()
             .zip(titles.iter().zip(&widths))
-            .map(|(cell, (title, width))| {
-                if title.starts_with(' ') { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
-            })
+            .map(
+                |(cell, (title, width))| {
+                    if title.starts_with(' ') { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+                },
+            )
             .collect();
         format!("{}\n", padded.join("  ").trim_end())
     };

@@ -4,6 +4,7 @@ pub mod columns;
 pub mod exit;
 pub mod lake_view;
 pub mod log;
+pub mod produce;
 pub mod serve;
 pub mod tables;
 
@@ -28,6 +29,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the server: takes events at ws://…/lakehouse, serves the Iceberg catalog at /v1
     Serve(serve::Args),
+    /// Send change events from a file or standard input to a server
+    Produce(produce::Args),
     /// List the tables of a lake, from its store alone
     Tables(tables::Args),
 }
@@ -37,6 +40,7 @@ pub fn run(cli: &Cli) -> Exit {
     log::start(cli.log_format);
     match &cli.command {
         Command::Serve(args) => serve::run(args),
+        Command::Produce(args) => produce::run(args),
         Command::Tables(args) => tables::run(args),
     }
 }
