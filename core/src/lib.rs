@@ -14,6 +14,7 @@ pub mod config;
 pub mod event;
 pub mod iceberg;
 pub mod limits;
+pub mod producer;
 pub mod seed;
 pub mod table;
 pub mod time;

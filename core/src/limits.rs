@@ -9,6 +9,9 @@ pub const SOURCE_ID_BYTES_MAX: usize = 256;
 /// Length of an epoch's name (`sourceEpoch`), in bytes of UTF-8. It is part of journal keys.
 pub const SOURCE_EPOCH_BYTES_MAX: usize = 128;
 
+/// Length of a message's `correlationId`, in bytes of UTF-8. It is held until the answer leaves.
+pub const CORRELATION_ID_BYTES_MAX: usize = 256;
+
 /// Length of a table name in an event, in bytes of UTF-8. Object stores take keys of 1,024 bytes in all.
 pub const TABLE_NAME_BYTES_MAX: usize = 256;
 
