@@ -113,23 +113,15 @@ fn buffered(number: u64) -> ServerMessage {
 }
 
 fn changed_ack(number: u64, change: impl FnOnce(&mut Ack)) -> ServerMessage {
-    match buffered(number) {
-        ServerMessage::Ack(mut ack) => {
-            change(&mut ack);
-            ServerMessage::Ack(ack)
-        }
-        other => panic!("{other:?}"),
-    }
+    let ServerMessage::Ack(mut ack) = buffered(number) else { panic!("it is one") };
+    change(&mut ack);
+    ServerMessage::Ack(ack)
 }
 
 fn changed_nack(number: u64, should_retry: bool, change: impl FnOnce(&mut Nack)) -> ServerMessage {
-    match nack(number, should_retry) {
-        ServerMessage::Nack(mut nack) => {
-            change(&mut nack);
-            ServerMessage::Nack(nack)
-        }
-        other => panic!("{other:?}"),
-    }
+    let ServerMessage::Nack(mut nack) = nack(number, should_retry) else { panic!("it is one") };
+    change(&mut nack);
+    ServerMessage::Nack(nack)
 }
 
 #[test]
