@@ -17,6 +17,7 @@ pub mod limits;
 pub mod seed;
 pub mod table;
 pub mod time;
+pub mod verify;
 pub mod wire;
 
 pub use command::{Command, Commands, Op, Outcome};

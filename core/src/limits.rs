@@ -51,6 +51,9 @@ pub const CLOSED_RANGES_MAX: usize = 10_000;
 /// Manifests of a snapshot above which small ones are merged.
 pub const MANIFESTS_MAX: usize = 100;
 
+/// Manifests that one commit merges: reading one costs about as much as ten commits.
+pub const MANIFESTS_MERGED_MAX: usize = 25;
+
 /// Size above which a manifest is not merged any more: Iceberg's `commit.manifest.target-size-bytes`.
 pub const MANIFEST_BYTES_TARGET: u64 = 8 << 20;
 
@@ -68,4 +71,5 @@ pub const REQUEST_BODY_BYTES_MAX: usize = 1 << 20;
 
 const _: () = assert!(HASHES_PER_SOURCE_MIN <= HASHES_PER_SOURCE_MAX);
 const _: () = assert!(STRUCT_DEPTH_MAX < JSON_DEPTH_MAX);
+const _: () = assert!(2 <= MANIFESTS_MERGED_MAX && MANIFESTS_MERGED_MAX < MANIFESTS_MAX);
 const _: () = assert!(SEQUENCE_MAX < i64::MAX as u64);
