@@ -51,6 +51,9 @@ pub const CLOSED_RANGES_MAX: usize = 10_000;
 /// Manifests of a snapshot above which small ones are merged.
 pub const MANIFESTS_MAX: usize = 100;
 
+/// Size above which a manifest is not merged any more: Iceberg's `commit.manifest.target-size-bytes`.
+pub const MANIFEST_BYTES_TARGET: u64 = 8 << 20;
+
 /// Size of `dolake.frontier` that is kept inline in a table's properties; larger ones become an object.
 pub const FRONTIER_INLINE_BYTES_MAX: usize = 4_096;
 
