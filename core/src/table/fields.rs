@@ -200,7 +200,7 @@ fn data_of(field_type: &Type, json_lists: Option<usize>) -> Data {
             let element = Column { fixed: true, ..Column::new(data) };
             Data::List(List::of(element, Some(list.element_id)))
         }
-        Type::Map(_) => Data::Foreign(field_type.clone()),
+        Type::Map(_) | Type::Other(_) => Data::Foreign(field_type.clone()),
         Type::Primitive(primitive) => match *primitive {
             Primitive::Boolean => Data::boolean(),
             Primitive::Int => Data::Int(Vec::new()),
@@ -221,10 +221,12 @@ fn data_of(field_type: &Type, json_lists: Option<usize>) -> Data {
     }
 }
 
-/// Whether Parquet can hold the type: it has no groups without members.
+/// Whether a file can hold the type: Parquet has no groups without members, and of a type that we do not know we cannot
+/// even write nulls. Such columns are left out, which reads as null.
 pub(super) fn has_leaf(field_type: &Type) -> bool {
     match field_type {
         Type::Primitive(_) => true,
+        Type::Other(_) => false,
         Type::Struct(fields) => fields.iter().any(|field| has_leaf(&field.field_type)),
         Type::List(list) => has_leaf(&list.element),
         Type::Map(map) => has_leaf(&map.key) && has_leaf(&map.value),
@@ -240,6 +242,7 @@ pub(super) fn arrow_field(name: &str, id: i32, nullable: bool, field_type: &Type
 
 fn arrow_type(field_type: &Type) -> DataType {
     match field_type {
+        Type::Other(name) => panic!("a column of type {name}, which no file can hold, is written"),
         Type::Struct(fields) => DataType::Struct(arrow_fields(fields)),
         Type::List(list) => DataType::List(Arc::new(arrow_field("element", list.element_id, true, &list.element))),
         Type::Map(map) => {

@@ -82,7 +82,7 @@ impl Names {
 
     fn add(&mut self, path: String, field_type: &Type) {
         match field_type {
-            Type::Primitive(_) => {}
+            Type::Primitive(_) | Type::Other(_) => {}
             Type::Struct(fields) => self.add_fields(&path, fields),
             Type::List(list) => self.add(format!("{path}.element"), &list.element),
             Type::Map(map) => {
