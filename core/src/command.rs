@@ -159,6 +159,13 @@ pub enum Command {
         /// The whole body.
         body: Bytes,
     },
+    /// The machine takes events now. Comes once a life: when the store is known to be its own, or cannot be asked yet.
+    Ready,
+    /// The machine cannot go on, and an operator must act: the host says why and ends the process.
+    Halt {
+        /// One line.
+        reason: String,
+    },
     /// The answer to [`crate::Event::Shutdown`]: all is flushed or safe in the journal, the process may end.
     Stopped,
 }

@@ -6,15 +6,29 @@
 //!
 //! Where to read on: [`event`] and [`command`] are the whole interface; [`lake`] only routes. The rooms follow the way
 //! of the data: [`wire`] (messages) → [`ingest`] (sources, frontier, journal, acks) → [`table`] (rows to Parquet) →
-//! [`flush`] (plan, write, commit, release) → [`iceberg`] (metadata and manifests) → [`catalog`] (what engines ask).
+//! `flush` (plan, write, commit, release) → [`iceberg`] (metadata and manifests) → [`catalog`] (what engines ask).
 //! [`producer`] is the other end of the socket.
 
+mod calls;
+pub mod catalog;
 pub mod command;
 pub mod config;
+mod context;
 pub mod event;
+mod flush;
+pub mod http;
 pub mod iceberg;
+mod identity;
+pub mod ingest;
+pub mod journal;
+pub mod lake;
 pub mod limits;
+mod ops;
+mod pending;
+pub mod producer;
+mod report;
 pub mod seed;
+mod settings;
 pub mod table;
 pub mod time;
 pub mod wire;
@@ -22,5 +36,7 @@ pub mod wire;
 pub use command::{Command, Commands, Op, Outcome};
 pub use config::Config;
 pub use event::Event;
+pub use journal::{RestoreError, Saved};
+pub use lake::{Deadline, Lake};
 pub use seed::Seed;
 pub use time::Timestamp;

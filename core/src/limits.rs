@@ -9,6 +9,9 @@ pub const SOURCE_ID_BYTES_MAX: usize = 256;
 /// Length of an epoch's name (`sourceEpoch`), in bytes of UTF-8. It is part of journal keys.
 pub const SOURCE_EPOCH_BYTES_MAX: usize = 128;
 
+/// Length of a message's `correlationId`, in bytes of UTF-8. It is held until the answer leaves.
+pub const CORRELATION_ID_BYTES_MAX: usize = 256;
+
 /// Length of a table name in an event, in bytes of UTF-8. Object stores take keys of 1,024 bytes in all.
 pub const TABLE_NAME_BYTES_MAX: usize = 256;
 
@@ -48,8 +51,23 @@ pub const HASHES_PER_SOURCE_MIN: usize = 16;
 /// Closed holes that an epoch may have; then the source must send another epoch.
 pub const CLOSED_RANGES_MAX: usize = 10_000;
 
+/// Holes of one source that may be open at once. Each has a clock in the source's control row.
+pub const OPEN_HOLES_MAX: usize = 1_000;
+
+/// How long a hole stays open while its source is not connected, in milliseconds.
+pub const HOLE_AWAY_MS_MAX: u64 = 3_600_000;
+
+/// Pieces of one batch that count, between events that were there before. They are part of its journal key.
+pub const TAKEN_RANGES_MAX: usize = 64;
+
+/// Epochs that a source may have. All are kept for good, so that a repeat of an old one is never taken for new.
+pub const EPOCHS_PER_SOURCE_MAX: usize = 4_096;
+
 /// Manifests of a snapshot above which small ones are merged.
 pub const MANIFESTS_MAX: usize = 100;
+
+/// Size above which a manifest is not merged any more: Iceberg's `commit.manifest.target-size-bytes`.
+pub const MANIFEST_BYTES_TARGET: u64 = 8 << 20;
 
 /// Size of `dolake.frontier` that is kept inline in a table's properties; larger ones become an object.
 pub const FRONTIER_INLINE_BYTES_MAX: usize = 4_096;
@@ -63,6 +81,22 @@ pub const TABLE_ATTEMPTS_MAX: u32 = 3;
 /// The body of an HTTP request other than a batch.
 pub const REQUEST_BODY_BYTES_MAX: usize = 1 << 20;
 
+/// Length of one level of a namespace, or of a table's name in it, in bytes of UTF-8. File systems take 255 for a
+/// folder, and the folder may need a suffix.
+pub const TABLE_PART_BYTES_MAX: usize = 200;
+
+/// Names that one page of a catalog listing holds, also when the client asks for more or names no size.
+pub const PAGE_SIZE_MAX: usize = 1_000;
+
+/// How long `GET /v1/wait` waits when it does not say, in milliseconds.
+pub const WAIT_TIMEOUT_MS_DEFAULT: u64 = 30_000;
+
+/// How long `GET /v1/wait` may wait, in milliseconds.
+pub const WAIT_TIMEOUT_MS_MAX: u64 = 300_000;
+
+const _: () = assert!(TABLE_PART_BYTES_MAX <= TABLE_NAME_BYTES_MAX);
+const _: () = assert!(WAIT_TIMEOUT_MS_DEFAULT <= WAIT_TIMEOUT_MS_MAX);
 const _: () = assert!(HASHES_PER_SOURCE_MIN <= HASHES_PER_SOURCE_MAX);
+const _: () = assert!(OPEN_HOLES_MAX < CLOSED_RANGES_MAX);
 const _: () = assert!(STRUCT_DEPTH_MAX < JSON_DEPTH_MAX);
 const _: () = assert!(SEQUENCE_MAX < i64::MAX as u64);

@@ -1,14 +1,19 @@
 //! The CPU work of a flush: the events of one table, from batches to finished data files.
+//!
+//! Pure and deterministic: the same job gives the same bytes. It can be run in one go ([`Job::run`]) or in slices
+//! ([`Job::start`], [`Encoder::resume`]). It decides nothing about where files go or when tables are committed.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::file::FileWriter;
+use super::rows::Rows;
 use crate::config::Compression;
 use crate::iceberg::data_file::Metrics;
 use crate::iceberg::schema::Schema;
-use crate::wire::batch::CdcBatch;
+use crate::wire::batch::{CdcBatch, EventView};
 
 /// What to encode. Holds all its input, so it can run anywhere and again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -69,4 +74,146 @@ pub struct EncodedFile {
     pub bytes: Bytes,
     /// What the manifest says of it.
     pub metrics: Metrics,
+}
+
+/// A job under way.
+pub struct Encoder {
+    table: String,
+    options: EncodeOptions,
+    batches: std::vec::IntoIter<JobBatch>,
+    /// The batch at hand, and its next event.
+    current: Option<(JobBatch, usize)>,
+    rows: Rows,
+    file: Option<FileWriter>,
+    files: Vec<EncodedFile>,
+}
+
+/// What a slice of work brought.
+#[derive(Debug)]
+pub enum Progress {
+    /// There is more to do.
+    More(Encoder),
+    /// All is done.
+    Done(JobOutput),
+}
+
+/// Raw bytes at which a row group is sealed whatever the options say: Arrow's columns end at 2 GiB.
+const ROW_GROUP_BYTES_MAX: u64 = 512 << 20;
+
+impl Job {
+    /// Runs the whole job.
+    pub fn run(self) -> JobOutput {
+        let mut encoder = self.start();
+        loop {
+            match encoder.resume(usize::MAX) {
+                Progress::More(rest) => encoder = rest,
+                Progress::Done(output) => return output,
+            }
+        }
+    }
+
+    /// Makes a job ready to be run in slices.
+    pub fn start(self) -> Encoder {
+        Encoder {
+            table: self.table,
+            options: self.options,
+            batches: self.batches.into_iter(),
+            current: None,
+            rows: Rows::new(self.schema, self.last_column_id),
+            file: None,
+            files: Vec::new(),
+        }
+    }
+}
+
+impl Encoder {
+    /// Does some more: looks at `budget` events (at least one) and seals at most one row group. How the work is sliced
+    /// does not show in the output.
+    pub fn resume(mut self, budget: usize) -> Progress {
+        for _ in 0..budget.max(1) {
+            if !self.take_event() {
+                return Progress::Done(self.finish());
+            }
+            if self.row_group_is_full() {
+                self.seal();
+                break;
+            }
+        }
+        Progress::More(self)
+    }
+
+    /// Looks at the next event, of whatever table; false if there is none.
+    fn take_event(&mut self) -> bool {
+        loop {
+            let Some((part, next)) = &mut self.current else {
+                let Some(part) = self.batches.next() else { return false };
+                self.current = Some((part, 0));
+                continue;
+            };
+            let Some(event) = part.batch.events.get(*next) else {
+                self.current = None;
+                continue;
+            };
+            *next += 1;
+            if part.is_taken(event, &self.table) {
+                self.rows.push(part, event);
+            }
+            return true;
+        }
+    }
+
+    fn row_group_is_full(&self) -> bool {
+        let EncodeOptions { row_group_rows, row_group_bytes, .. } = self.options;
+        self.rows.count() as u64 >= row_group_rows.max(1)
+            || self.rows.raw_bytes() >= row_group_bytes.clamp(1, ROW_GROUP_BYTES_MAX)
+    }
+
+    /// Ends a row group; also its file, if it is large enough now. A row group with another schema than the open file
+    /// begins a new one.
+    fn seal(&mut self) {
+        if self.rows.count() == 0 {
+            return;
+        }
+        let group = self.rows.seal();
+        if group.schema_changed {
+            self.close_file();
+        }
+        let compression = self.options.compression;
+        let file = self.file.get_or_insert_with(|| FileWriter::open(&group.rows, compression));
+        file.write(&group.rows);
+        if file.bytes_written() >= self.options.target_file_size_bytes {
+            self.close_file();
+        }
+    }
+
+    fn close_file(&mut self) {
+        self.files.extend(self.file.take().map(FileWriter::close));
+    }
+
+    fn finish(mut self) -> JobOutput {
+        self.seal();
+        self.close_file();
+        let (schema, last_column_id) = self.rows.schema();
+        JobOutput { schema, last_column_id, files: self.files, rescued_values: self.rows.rescued_values() }
+    }
+}
+
+impl std::fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Encoder { table, files, rows, .. } = self;
+        write!(f, "Encoder {{ table: {table:?}, files: {}, rows: {} }}", files.len(), rows.count())
+    }
+}
+
+impl JobBatch {
+    fn is_taken(&self, event: &EventView, table: &str) -> bool {
+        let of_table = self.batch.tables.get(usize::from(event.table)).is_some_and(|name| name == table);
+        of_table && self.taken.as_ref().is_none_or(|taken| covers(taken, event.sequence))
+    }
+}
+
+/// Whether one of the ranges, which rise, holds the number.
+fn covers(ranges: &[(u64, u64)], number: u64) -> bool {
+    let after = ranges.partition_point(|&(first, _)| first <= number);
+    ranges[..after].last().is_some_and(|&(_, last)| number <= last)
 }

@@ -1,0 +1,231 @@
+//! The end of a flush: one journal transaction moves pointers, frontiers and batch rows; then the marks leave.
+
+use std::sync::Arc;
+
+use crate::catalog::state::{TableFigures, Tables};
+use crate::catalog::{TableIdent, TablePointer};
+use crate::command::{Failure, Key, Outcome};
+use crate::context::Context;
+use crate::flush::breaker::backoff_ms;
+use crate::flush::run::Run;
+use crate::flush::table::{Base, TablePart, weigh};
+use crate::flush::{Flusher, LastFlush, Phase};
+use crate::iceberg::location::version_hint;
+use crate::ingest::Ingest;
+use crate::ingest::release::Persisted;
+use crate::journal;
+use crate::journal::rows::{FLUSH_KEY, FlushRow, GarbageRow, garbage_write};
+use crate::pending::Pending;
+use crate::time::MachineTime;
+
+/// A commit whose transaction is on its way, or waits to be tried again.
+#[derive(Debug)]
+pub(crate) struct Commit {
+    tables: Vec<(TableIdent, TablePointer, TableFigures)>,
+    next: FlushRow,
+    tries: u32,
+    /// When to issue it again; `None` while it is on its way.
+    retry_at: Option<MachineTime>,
+}
+
+impl Flusher {
+    /// Issues the transaction that makes the flush visible.
+    pub(crate) fn commit(&mut self, run: Box<Run>, tables: &Tables, ingest: &Ingest, cx: &mut Context<'_>) {
+        let moved = run.parts.values().map(|part| moved(part, &run, cx)).collect();
+        let next = FlushRow { flush: run.flush + 1, attempt: 0, places: Vec::new(), ..self.row.clone() };
+        let commit = Commit { tables: moved, next, tries: 0, retry_at: None };
+        self.issue_commit(run, commit, tables, ingest, cx);
+    }
+
+    /// Sources and batches move on while a commit waits, so its writes are made anew for each try.
+    fn issue_commit(
+        &mut self,
+        run: Box<Run>,
+        mut commit: Commit,
+        tables: &Tables,
+        ingest: &Ingest,
+        cx: &mut Context<'_>,
+    ) {
+        commit.tries += 1;
+        commit.retry_at = None;
+        self.stamp(ingest, cx);
+        commit.next.next_place = self.row.next_place;
+        commit.next.time = self.row.time;
+        commit.next.host_time = self.row.host_time;
+        let mut writes = Vec::new();
+        for (ident, pointer, figures) in &commit.tables {
+            writes.extend(tables.commit_writes(ident, pointer, figures));
+        }
+        writes.extend(ingest.release_writes(&run.places, cx));
+        let garbage: Vec<(String, i64)> = run
+            .parts
+            .values()
+            .filter_map(|part| part.staged.as_ref())
+            .flat_map(|staged| &staged.garbage)
+            .map(|garbage| (garbage.location.clone(), garbage.named_below))
+            .collect();
+        if !garbage.is_empty() {
+            let row = GarbageRow { abandoned: Vec::new(), locations: garbage, since_ms: cx.wall.0 };
+            writes.push(garbage_write(run.flush, run.attempt, &row));
+        }
+        writes.push(commit.next.write());
+        cx.save(writes, Pending::SaveCommit);
+        self.phase = Phase::Committing(run, commit);
+    }
+
+    /// The transaction ended. Returns whether the flush is committed.
+    pub(crate) fn commit_saved(
+        &mut self,
+        outcome: Outcome,
+        tables: &mut Tables,
+        ingest: &mut Ingest,
+        cx: &mut Context<'_>,
+    ) {
+        match outcome {
+            Outcome::Saved => self.committed(tables, ingest, cx),
+            Outcome::Refused(failure) => self.commit_later(&failure, cx),
+            Outcome::Unknown(_) => {
+                // Whether it took effect decides everything: read the row back that it writes.
+                let key = Key::from_static(FLUSH_KEY);
+                let after = Key::from([FLUSH_KEY, &[0]].concat());
+                cx.load((key, after), Pending::ReadBackCommit);
+            }
+            outcome @ (Outcome::Loaded(_)
+            | Outcome::Put
+            | Outcome::Got(_)
+            | Outcome::Deleted
+            | Outcome::Worked(_)
+            | Outcome::Absent
+            | Outcome::Conflict) => panic!("a host answered a save with {outcome:?}"),
+        }
+    }
+
+    /// The row of an unknown commit was read back.
+    pub(crate) fn commit_read_back(
+        &mut self,
+        outcome: Outcome,
+        tables: &mut Tables,
+        ingest: &mut Ingest,
+        cx: &mut Context<'_>,
+    ) {
+        let row = match outcome {
+            Outcome::Loaded(entries) => entries.first().map(|(key, value)| journal::decode::<FlushRow>(key, value)),
+            Outcome::Refused(_) | Outcome::Unknown(_) => {
+                self.commit_saved(outcome_unknown(), tables, ingest, cx);
+                return;
+            }
+            outcome @ (Outcome::Saved
+            | Outcome::Put
+            | Outcome::Got(_)
+            | Outcome::Deleted
+            | Outcome::Worked(_)
+            | Outcome::Absent
+            | Outcome::Conflict) => panic!("a host answered a load with {outcome:?}"),
+        };
+        let Phase::Committing(run, _) = &self.phase else { return };
+        match row {
+            Some(Ok(row)) if row.flush > run.flush => self.committed(tables, ingest, cx),
+            Some(Ok(_)) | None => {
+                let failure = Failure { message: "the commit did not take effect".to_owned(), retry_after_ms: None };
+                self.commit_later(&failure, cx);
+            }
+            Some(Err(error)) => panic!("the journal's flush row was readable at the start of this life: {error}"),
+        }
+    }
+
+    fn commit_later(&mut self, failure: &Failure, cx: &mut Context<'_>) {
+        self.stats.last_error = Some(format!("the journal refuses a commit: {}", failure.message));
+        if let Phase::Committing(_, commit) = &mut self.phase {
+            let delay_ms = backoff_ms(commit.tries, failure.retry_after_ms, cx.config, cx.draws);
+            commit.retry_at = Some(cx.now.after_ms(delay_ms));
+        }
+    }
+
+    /// When a commit is to be tried again.
+    pub(crate) fn commit_deadline(&self) -> Option<MachineTime> {
+        match &self.phase {
+            Phase::Committing(_, commit) => commit.retry_at,
+            Phase::Idle | Phase::Planning(_) | Phase::Loading(..) | Phase::Writing(_) => None,
+        }
+    }
+
+    /// Tries a refused commit again when its delay has passed.
+    pub(crate) fn retry_commit(&mut self, tables: &Tables, ingest: &Ingest, cx: &mut Context<'_>) {
+        if self.commit_deadline().is_some_and(|due| due <= cx.now)
+            && let Phase::Committing(run, commit) = std::mem::replace(&mut self.phase, Phase::Idle)
+        {
+            self.issue_commit(run, commit, tables, ingest, cx);
+        }
+    }
+
+    fn committed(&mut self, tables: &mut Tables, ingest: &mut Ingest, cx: &mut Context<'_>) {
+        let Phase::Committing(run, commit) = std::mem::replace(&mut self.phase, Phase::Idle) else {
+            panic!("a commit was saved while the flush was elsewhere");
+        };
+        self.row = commit.next;
+        let mut last = LastFlush {
+            flush: run.flush,
+            ended_ms: cx.wall.0,
+            duration_ms: cx.now.since_ms(run.since),
+            batches: run.places.len() as u64,
+            events: run.events,
+            ..LastFlush::default()
+        };
+        let Run { places, parts, raw_bytes, .. } = *run;
+        for (part, (ident, pointer, figures)) in parts.into_values().zip(commit.tables) {
+            last.snapshots.push(figures.snapshot_id);
+            for file in &part.files {
+                last.paths.push(file.file_path.clone());
+                last.bytes += file.file_size_bytes;
+                self.stats.rows += file.metrics.record_count;
+                self.stats.files += 1;
+            }
+            self.hints.want(&part.root, version_hint(&pointer.metadata_location).to_owned(), cx.now);
+            self.bases.put(ident.clone(), base_after(part, &pointer));
+            tables.committed(ident, pointer, figures);
+        }
+        self.stats.flushes += 1;
+        self.stats.batches += last.batches;
+        self.stats.events += last.events;
+        self.stats.file_bytes += last.bytes;
+        self.stats.raw_bytes += raw_bytes;
+        self.last_flush = cx.now;
+        self.requests.flushed(&last);
+        let persisted = Persisted { path: last.paths.first().cloned(), snapshot_id: last.snapshots.first().copied() };
+        self.stats.last = Some(last);
+        ingest.release(&places, &persisted, cx);
+    }
+}
+
+fn outcome_unknown() -> Outcome {
+    Outcome::Unknown(Failure { message: "the journal cannot be read back".to_owned(), retry_after_ms: None })
+}
+
+fn moved(part: &TablePart, run: &Run, cx: &Context<'_>) -> (TableIdent, TablePointer, TableFigures) {
+    let staged = part.staged.as_ref().expect("a flush commits when every table is staged");
+    let pointer = TablePointer { metadata_location: staged.metadata_location.clone(), ..part.pointer.clone() };
+    let totals = staged.metadata.totals();
+    let figures = TableFigures {
+        snapshot_id: staged.metadata.current_snapshot_id.expect("an append makes a snapshot"),
+        rows: totals.rows.unwrap_or(0),
+        files: totals.data_files.unwrap_or(0),
+        bytes: totals.bytes.unwrap_or(0),
+        flush: run.flush,
+        committed_ms: cx.wall.0,
+        newest_event_ms: part.newest_event_ms,
+        hinted: false,
+    };
+    (part.ident.clone(), pointer, figures)
+}
+
+fn base_after(part: TablePart, pointer: &TablePointer) -> Arc<Base> {
+    let staged = part.staged.expect("a flush commits when every table is staged");
+    let weight = weigh(part.metadata_bytes, &staged.manifests);
+    Arc::new(Base {
+        metadata: staged.metadata,
+        location: pointer.metadata_location.clone(),
+        manifests: staged.manifests,
+        frontier: part.frontier,
+        weight,
+    })
+}

@@ -1,0 +1,120 @@
+//! `version-hint.text`: which metadata file is current, for readers that scan a table by its path.
+//!
+//! It follows the commit, is written at most once a second and table, and is never a reason to fail. The one of the
+//! last commit always follows; one that a crash cut off is written at the next start.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::catalog::state::Tables;
+use crate::command::{Class, Condition, Outcome};
+use crate::config::Config;
+use crate::context::Context;
+use crate::flush::Flusher;
+use crate::flush::breaker::backoff_ms;
+use crate::iceberg::location::version_hint;
+use crate::pending::Pending;
+use crate::time::MachineTime;
+
+/// R2 takes one write a second to one key.
+const INTERVAL_MS: u64 = 1_000;
+
+#[derive(Debug)]
+struct Hint {
+    /// What it should say; `None` when that is written.
+    wanted: Option<String>,
+    /// What is being written.
+    writing: Option<String>,
+    not_before: MachineTime,
+    failures: u32,
+}
+
+/// The hints that are to be written, by table folder.
+#[derive(Debug, Default)]
+pub(crate) struct Hints {
+    hints: BTreeMap<String, Hint>,
+}
+
+impl Hints {
+    /// A table has a new metadata file; `base_name` is its name without `.metadata.json`.
+    pub(crate) fn want(&mut self, folder: &str, base_name: String, now: MachineTime) {
+        match self.hints.get_mut(folder) {
+            Some(hint) => hint.wanted = Some(base_name),
+            None => {
+                let hint = Hint { wanted: Some(base_name), writing: None, not_before: now, failures: 0 };
+                self.hints.insert(folder.to_owned(), hint);
+            }
+        }
+    }
+
+    /// Writes what is due.
+    pub(crate) fn write_due(&mut self, cx: &mut Context<'_>) {
+        for (folder, hint) in &mut self.hints {
+            if hint.writing.is_some() || hint.not_before > cx.now {
+                continue;
+            }
+            let Some(wanted) = hint.wanted.take() else { continue };
+            hint.not_before = cx.now.after_ms(INTERVAL_MS);
+            let key = format!("{folder}/metadata/version-hint.text");
+            let purpose = Pending::Hint { folder: folder.clone() };
+            cx.put(Class::Upkeep, key, Bytes::from(wanted.clone()), Condition::Always, purpose);
+            hint.writing = Some(wanted);
+        }
+        let now = cx.now;
+        self.hints.retain(|_, hint| hint.wanted.is_some() || hint.writing.is_some() || hint.not_before > now);
+    }
+
+    /// A write ended. Returns whether the hint now says what the last commit made.
+    pub(crate) fn written(&mut self, folder: &str, ok: bool, config: &Config, cx: &mut Context<'_>) -> bool {
+        let Some(hint) = self.hints.get_mut(folder) else { return false };
+        let wrote = hint.writing.take();
+        if ok {
+            hint.failures = 0;
+        } else {
+            hint.failures += 1;
+            hint.wanted = hint.wanted.take().or(wrote);
+            hint.not_before = cx.now.after_ms(INTERVAL_MS.max(backoff_ms(hint.failures, None, config, cx.draws)));
+        }
+        ok && hint.wanted.is_none()
+    }
+
+    /// Whether nothing is left to write.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.hints.values().all(|hint| hint.wanted.is_none() && hint.writing.is_none())
+    }
+
+    /// When the next one is due.
+    pub(crate) fn deadline(&self) -> Option<MachineTime> {
+        let waiting = self.hints.values().filter(|hint| hint.wanted.is_some() && hint.writing.is_none());
+        waiting.map(|hint| hint.not_before).min()
+    }
+}
+
+impl Flusher {
+    /// Writes the hints again that a former life may have left unwritten.
+    pub(crate) fn want_unwritten_hints(&mut self, tables: &Tables, config: &Config, now: MachineTime) {
+        for (ident, figures) in &tables.figures {
+            let Some(pointer) = tables.pointers.get(ident).filter(|_| !figures.hinted) else { continue };
+            let root = format!("{}/{}", config.r2_base_path, pointer.folder);
+            self.hints.want(&root, version_hint(&pointer.metadata_location).to_owned(), now);
+        }
+    }
+
+    /// A hint's write ended. That it is written is journaled with the table's next commit at the latest; a start that
+    /// does not know it writes it again.
+    pub(crate) fn hint_written(&mut self, folder: &str, outcome: &Outcome, tables: &mut Tables, cx: &mut Context<'_>) {
+        let config = cx.config;
+        if !self.hints.written(folder, *outcome == Outcome::Put, config, cx) {
+            return;
+        }
+        let ident = tables.pointers.iter().find(|(_, pointer)| {
+            folder.strip_prefix(&config.r2_base_path).and_then(|rest| rest.strip_prefix('/')) == Some(&pointer.folder)
+        });
+        if let Some((ident, _)) = ident
+            && let Some(figures) = tables.figures.get_mut(ident)
+        {
+            figures.hinted = true;
+        }
+    }
+}

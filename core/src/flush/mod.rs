@@ -1,0 +1,237 @@
+//! From buffered batches to a committed snapshot: plan, write, commit, release (`promises`, "Flush").
+//!
+//! One flush runs at a time. Each of its steps may be cut off anywhere and done again: what it writes carries the names
+//! of its flush and attempt, nothing it wrote is visible before the commit, and the commit is one journal transaction
+//! that moves the tables' pointers, the sources' frontiers and the batches' rows together.
+//!
+//! [`plan`] says when and what; [`run`] is a flush under way; [`table`] one table's part of it; [`commit`] its end;
+//! [`call`] its store commands; [`breaker`] what to make of a store that fails; [`hints`] the hint for readers by path.
+
+pub(crate) mod breaker;
+pub(crate) mod call;
+pub(crate) mod commit;
+pub(crate) mod frontier;
+pub(crate) mod hints;
+pub(crate) mod plan;
+pub(crate) mod run;
+pub(crate) mod table;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::catalog::ident::TableIdent;
+use crate::catalog::state::Tables;
+use crate::command::{Failure, Outcome};
+use crate::context::Context;
+use crate::ingest::Ingest;
+use crate::journal::rows::FlushRow;
+use crate::time::MachineTime;
+use breaker::Breaker;
+use call::StoreCall;
+use hints::Hints;
+use plan::Requests;
+use run::Run;
+use table::Base;
+
+/// Bytes of table metadata that are kept between flushes.
+const BASES_BYTES_MAX: usize = 16 << 20;
+
+/// All that concerns flushes.
+#[derive(Debug)]
+pub(crate) struct Flusher {
+    pub(crate) row: FlushRow,
+    pub(crate) phase: Phase,
+    pub(crate) breaker: Breaker,
+    pub(crate) requests: Requests,
+    pub(crate) hints: Hints,
+    pub(crate) bases: Bases,
+    pub(crate) stats: FlushStats,
+    /// Store commands that failed, and when to try them again.
+    retries: Vec<(MachineTime, StoreCall)>,
+    pub(crate) last_flush: MachineTime,
+    /// No flush begins before.
+    not_before: MachineTime,
+}
+
+/// Where the flush is.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// No flush is under way.
+    Idle,
+    /// The plan is being written.
+    Planning(Vec<u64>),
+    /// Cold batches are being loaded; the number of those still missing.
+    Loading(Box<Run>, usize),
+    /// Tables are being read, encoded and written.
+    Writing(Box<Run>),
+    /// The commit is being written.
+    Committing(Box<Run>, commit::Commit),
+}
+
+/// Counters since the start of this life.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FlushStats {
+    pub(crate) flushes: u64,
+    pub(crate) batches: u64,
+    pub(crate) events: u64,
+    pub(crate) files: u64,
+    pub(crate) rows: u64,
+    pub(crate) file_bytes: u64,
+    pub(crate) raw_bytes: u64,
+    pub(crate) store_failures: u64,
+    pub(crate) rescued_values: u64,
+    pub(crate) last_error: Option<String>,
+    pub(crate) last: Option<LastFlush>,
+}
+
+/// The last flush that ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct LastFlush {
+    pub(crate) flush: u64,
+    pub(crate) ended_ms: i64,
+    pub(crate) duration_ms: u64,
+    pub(crate) batches: u64,
+    pub(crate) events: u64,
+    pub(crate) bytes: u64,
+    pub(crate) paths: Vec<String>,
+    pub(crate) snapshots: Vec<i64>,
+}
+
+/// Metadata of tables that were flushed lately, within a bound.
+#[derive(Debug, Default)]
+pub(crate) struct Bases {
+    bases: BTreeMap<TableIdent, (u64, Arc<Base>)>,
+    uses: u64,
+    bytes: usize,
+}
+
+impl Bases {
+    pub(crate) fn get(&mut self, ident: &TableIdent) -> Option<Arc<Base>> {
+        self.uses += 1;
+        let (used, base) = self.bases.get_mut(ident)?;
+        *used = self.uses;
+        Some(base.clone())
+    }
+
+    pub(crate) fn put(&mut self, ident: TableIdent, base: Arc<Base>) {
+        self.uses += 1;
+        self.bytes += base.weight;
+        if let Some((_, former)) = self.bases.insert(ident, (self.uses, base)) {
+            self.bytes -= former.weight;
+        }
+        while self.bytes > BASES_BYTES_MAX && self.bases.len() > 1 {
+            let oldest = self.bases.iter().min_by_key(|(_, (used, _))| *used).map(|(ident, _)| ident.clone());
+            let Some((_, base)) = oldest.and_then(|ident| self.bases.remove(&ident)) else { break };
+            self.bytes -= base.weight;
+        }
+    }
+}
+
+impl Flusher {
+    /// Goes on where the journal says that the last life ended.
+    pub(crate) fn new(row: FlushRow, now: MachineTime) -> Flusher {
+        Flusher {
+            row,
+            phase: Phase::Idle,
+            breaker: Breaker::default(),
+            requests: Requests::default(),
+            hints: Hints::default(),
+            bases: Bases::default(),
+            stats: FlushStats::default(),
+            retries: Vec::new(),
+            last_flush: now,
+            not_before: MachineTime(0),
+        }
+    }
+
+    /// Whether a flush is under way.
+    pub(crate) fn is_running(&self) -> bool {
+        !matches!(self.phase, Phase::Idle)
+    }
+
+    /// A store command of a flush ended.
+    pub(crate) fn stored(
+        &mut self,
+        call: StoreCall,
+        outcome: Outcome,
+        tables: &Tables,
+        ingest: &mut Ingest,
+        cx: &mut Context<'_>,
+    ) {
+        let result = match (&call.action, outcome) {
+            (_, Outcome::Got(bytes)) => Ok(bytes),
+            (_, Outcome::Put) => Ok(Bytes::new()),
+            (_, Outcome::Absent) => {
+                Err(Failure { message: "the object is not there".to_owned(), retry_after_ms: None })
+            }
+            (_, Outcome::Refused(failure) | Outcome::Unknown(failure)) => Err(failure),
+            (
+                action,
+                outcome @ (Outcome::Saved
+                | Outcome::Loaded(_)
+                | Outcome::Deleted
+                | Outcome::Worked(_)
+                | Outcome::Conflict),
+            ) => panic!("a host answered the store command {action:?} with {outcome:?}"),
+        };
+        match result {
+            Ok(bytes) => {
+                self.breaker.succeeded();
+                if let Phase::Writing(run) = &mut self.phase
+                    && run.flush == call.flush
+                {
+                    let problem = run.stored(&call, bytes, tables, cx);
+                    if let Some(message) = problem {
+                        self.failed(call, &Failure { message, retry_after_ms: None }, cx);
+                    }
+                }
+            }
+            Err(failure) => self.failed(call, &failure, cx),
+        }
+        self.go_on(tables, ingest, cx);
+    }
+
+    fn failed(&mut self, call: StoreCall, failure: &Failure, cx: &mut Context<'_>) {
+        self.stats.store_failures += 1;
+        self.stats.last_error = Some(format!("{}: {}", call.key, failure.message));
+        let due = self.breaker.failed(cx.now, failure.retry_after_ms, cx.config, cx.draws);
+        if let Phase::Writing(run) = &mut self.phase
+            && run.flush == call.flush
+        {
+            run.failed(&call.table);
+            self.retries.push((due, call));
+        }
+        if self.breaker.is_failing() {
+            self.requests.store_fails(self.stats.last_error.as_deref().unwrap_or_default(), cx);
+        }
+    }
+
+    /// Tries failed store commands again whose delay has passed: all of them, or one while the breaker is open.
+    pub(crate) fn retry(&mut self, cx: &mut Context<'_>) {
+        let mut waiting = Vec::new();
+        for (due, call) in std::mem::take(&mut self.retries) {
+            if due <= cx.now && self.breaker.may_try() {
+                call.issue(cx);
+            } else {
+                waiting.push((due, call));
+            }
+        }
+        self.retries = waiting;
+    }
+
+    /// Forgets the failed store commands of a table that is no longer part of the flush.
+    pub(crate) fn drop_retries(&mut self, table: &str) {
+        self.retries.retain(|(_, call)| call.table != table);
+    }
+
+    /// When the flusher wants to be woken, and why.
+    pub(crate) fn deadline(&self, ingest: &Ingest, cx_config: &crate::Config) -> Option<(MachineTime, &'static str)> {
+        let probing = self.breaker.state() == breaker::BreakerState::HalfOpen;
+        let retry = self.retries.iter().map(|(due, _)| *due).min().filter(|_| !probing).map(|due| (due, "store retry"));
+        let trigger = if self.is_running() { None } else { self.next_trigger(ingest, cx_config) };
+        let hint = self.hints.deadline().map(|due| (due, "version hint"));
+        [retry, trigger, hint].into_iter().flatten().min()
+    }
+}

@@ -1,0 +1,229 @@
+//! When a flush begins, what it takes, and who waits for it.
+
+use crate::catalog::state::Tables;
+use crate::command::Command;
+use crate::config::Config;
+use crate::context::Context;
+use crate::event::{CallId, ConnId};
+use crate::flush::run::Run;
+use crate::flush::{Flusher, LastFlush, Phase};
+use crate::http::respond::Answer;
+use crate::ingest::Ingest;
+use crate::journal::rows::{GarbageRow, garbage_write};
+use crate::pending::Pending;
+use crate::time::MachineTime;
+use crate::wire::server::FlushResult;
+
+/// Delay before the next flush after the journal failed.
+const HOLD_OFF_MS: u64 = 1_000;
+
+/// Why a flush begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// `flushThresholdEvents`.
+    Events,
+    /// `flushThresholdBytes`.
+    Bytes,
+    /// `flushThresholdMs`.
+    Age,
+    /// `flushIntervalMs`.
+    Interval,
+    /// A `flush_request` or `POST /flush`.
+    Asked,
+    /// Memory for hot batches is used up.
+    Memory,
+    /// The machine is to stop.
+    Shutdown,
+}
+
+/// Who asked for a flush.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Asker {
+    /// `POST /flush`.
+    Call(CallId),
+    /// A `flush_request`.
+    Conn {
+        /// Its connection.
+        conn: ConnId,
+        /// Echoed.
+        correlation_id: Option<String>,
+    },
+}
+
+#[derive(Debug)]
+struct Request {
+    asker: Asker,
+    /// It waits for the batches below this place.
+    below: u64,
+    since: MachineTime,
+    sum: FlushResult,
+}
+
+/// Who waits for a flush, and answers that are due.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    open: Vec<Request>,
+    /// Answers for connections; the ingest sends them.
+    pub(crate) answered: Vec<(ConnId, Option<String>, FlushResult)>,
+    /// The machine is to stop: everything is flushed as it comes.
+    pub(crate) stopping: bool,
+}
+
+impl Requests {
+    /// Adds one, who waits for all batches below the place `below`.
+    pub(crate) fn add(&mut self, asker: Asker, below: u64, now: MachineTime) {
+        let sum = FlushResult { success: true, ..FlushResult::default() };
+        self.open.push(Request { asker, below, since: now, sum });
+    }
+
+    /// Whether a flush is asked for.
+    pub(crate) fn any(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// A client went away.
+    pub(crate) fn gone(&mut self, call: CallId) {
+        self.open.retain(|request| request.asker != Asker::Call(call));
+    }
+
+    /// A flush ended: all who wait take its figures.
+    pub(crate) fn flushed(&mut self, last: &LastFlush) {
+        for request in &mut self.open {
+            let sum = &mut request.sum;
+            sum.batches_flushed += last.batches;
+            sum.events_flushed += last.events;
+            sum.bytes_written += last.bytes;
+            sum.paths.extend(last.paths.iter().cloned());
+            sum.snapshots.extend(last.snapshots.iter().copied());
+        }
+    }
+
+    /// Answers those for whom nothing is left: no ready or unsaved batch below their place.
+    pub(crate) fn settle(&mut self, ingest: &Ingest, running: bool, cx: &mut Context<'_>) {
+        if self.open.is_empty() || running {
+            return;
+        }
+        let oldest = ingest.oldest_unsettled_place();
+        let (open, done): (Vec<_>, Vec<_>) = std::mem::take(&mut self.open)
+            .into_iter()
+            .partition(|request| oldest.is_some_and(|place| place < request.below));
+        self.open = open;
+        for request in done {
+            self.answer(request, cx);
+        }
+    }
+
+    /// The store counts as failing: whoever waits is told, the batches are safe in the journal.
+    pub(crate) fn store_fails(&mut self, error: &str, cx: &mut Context<'_>) {
+        for mut request in std::mem::take(&mut self.open) {
+            request.sum.success = false;
+            request.sum.used_fallback = true;
+            request.sum.error = Some(format!(
+                "the store is failing ({error}); what was acked is safe in the journal and is flushed when the store is back"
+            ));
+            self.answer(request, cx);
+        }
+    }
+
+    fn answer(&mut self, request: Request, cx: &mut Context<'_>) {
+        let mut sum = request.sum;
+        sum.duration_ms = cx.now.since_ms(request.since);
+        match request.asker {
+            Asker::Call(call) => {
+                let status = if sum.success { 200 } else { 503 };
+                let answer = Answer::json(status, &sum);
+                cx.out.push(Command::Respond { call, head: answer.head, body: answer.body });
+            }
+            Asker::Conn { conn, correlation_id } => self.answered.push((conn, correlation_id, sum)),
+        }
+    }
+}
+
+impl Flusher {
+    /// Bytes of frames that one flush takes at most.
+    pub(crate) fn plan_bytes_max(config: &Config) -> u64 {
+        config.flush_threshold_bytes.min(config.memory_budget_bytes / 4)
+    }
+
+    /// Begins a flush if one is due and none is under way.
+    pub(crate) fn begin_if_due(&mut self, ingest: &Ingest, cx: &mut Context<'_>) {
+        if self.is_running() || self.due(ingest, cx).is_none() {
+            return;
+        }
+        let places = ingest.buffer.plan(Flusher::plan_bytes_max(cx.config));
+        let mut writes = Vec::new();
+        if !self.row.places.is_empty() {
+            // A former life began this flush and did not end it. What it may have written is garbage.
+            let row = GarbageRow {
+                abandoned: vec![(self.row.flush, self.row.attempt)],
+                locations: Vec::new(),
+                since_ms: cx.wall.0,
+            };
+            writes.push(garbage_write(self.row.flush, self.row.attempt, &row));
+        }
+        self.row.attempt += 1;
+        self.row.places.clone_from(&places);
+        self.stamp(ingest, cx);
+        writes.push(self.row.write());
+        self.phase = Phase::Planning(places);
+        cx.save(writes, Pending::SavePlan);
+    }
+
+    /// Writes time and the next place into the flush row, so that they survive with whatever is saved next.
+    pub(crate) fn stamp(&mut self, ingest: &Ingest, cx: &Context<'_>) {
+        self.row.next_place = ingest.buffer.upcoming_place();
+        self.row.time = cx.now;
+        self.row.host_time = cx.wall;
+    }
+
+    /// The plan is durable, or certainly not.
+    pub(crate) fn planned(&mut self, durable: bool, tables: &Tables, ingest: &mut Ingest, cx: &mut Context<'_>) {
+        let Phase::Planning(places) = std::mem::replace(&mut self.phase, Phase::Idle) else {
+            panic!("a plan was saved while the flush was elsewhere");
+        };
+        if !durable {
+            // The journal refuses writes. The attempt's number is used up; the next trigger tries again.
+            self.hold_off(cx);
+            return;
+        }
+        let mut run = Box::new(Run::new(self.row.flush, self.row.attempt, places, cx.now));
+        let missing = run.load(ingest, cx);
+        self.phase = if missing == 0 { self.start(run, tables, cx) } else { Phase::Loading(run, missing) };
+        self.go_on(tables, ingest, cx);
+    }
+
+    /// The journal failed: no flush begins for a while.
+    pub(crate) fn hold_off(&mut self, cx: &Context<'_>) {
+        self.not_before = cx.now.after_ms(HOLD_OFF_MS);
+    }
+
+    fn due(&self, ingest: &Ingest, cx: &Context<'_>) -> Option<Reason> {
+        let ready = ingest.buffer.ready();
+        if ready.batches == 0 || cx.now < self.not_before {
+            return None;
+        }
+        let config = cx.config;
+        let age = ingest.buffer.oldest_ready().map_or(0, |arrived| cx.now.since_ms(arrived));
+        let reasons = [
+            (self.requests.stopping, Reason::Shutdown),
+            (self.requests.any(), Reason::Asked),
+            (ready.events >= config.flush_threshold_events, Reason::Events),
+            (ready.bytes >= config.flush_threshold_bytes, Reason::Bytes),
+            (ingest.buffer.hot_bytes() >= Ingest::hot_bytes_max(config) / 2, Reason::Memory),
+            (age >= config.flush_threshold_ms, Reason::Age),
+            (cx.now.since_ms(self.last_flush) >= config.flush_interval_ms, Reason::Interval),
+        ];
+        reasons.into_iter().find_map(|(due, reason)| due.then_some(reason))
+    }
+
+    /// When age or interval begin the next flush.
+    pub(crate) fn next_trigger(&self, ingest: &Ingest, config: &Config) -> Option<(MachineTime, &'static str)> {
+        let oldest = ingest.buffer.oldest_ready()?;
+        let age = oldest.after_ms(config.flush_threshold_ms);
+        let interval = self.last_flush.after_ms(config.flush_interval_ms);
+        if self.not_before > age.min(interval) {
+            return Some((self.not_before, "journal retry"));
+        }
+        Some(if age <= interval { (age, "flush by age") } else { (interval, "flush by interval") })
+    }
+}

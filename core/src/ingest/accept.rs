@@ -1,0 +1,353 @@
+//! A batch comes: is it new, is there room, is it durable; then it is answered.
+
+use std::sync::Arc;
+
+use crate::catalog::split_table_name;
+use crate::command::Outcome;
+use crate::context::Context;
+use crate::event::{ConnId, Frame};
+use crate::ingest::answers::{self, Refused};
+use crate::ingest::buffer::{BatchKey, Buffered};
+use crate::ingest::source::{Arrival, Opening, Refusal, Take, Verdict};
+use crate::ingest::{Arrived, Ingest, Input, Origin, Reload, Slot};
+use crate::journal::Family;
+use crate::journal::rows::source_key;
+use crate::pending::Pending;
+use crate::wire::batch::CdcBatch;
+use crate::wire::client::ClientMessage;
+use crate::wire::server::{AckStatus, Pong, ServerMessage};
+use crate::wire::{NackReason, WireError};
+use crate::wire::{WireLimits, parse};
+
+/// A batch whose save is on its way.
+#[derive(Debug)]
+pub(crate) struct Flight {
+    arrived: Arrived,
+    epoch: String,
+    processed: u64,
+}
+
+/// A message that concerns more than the ingest.
+#[derive(Debug)]
+pub(crate) enum Forward {
+    /// A `flush_request`: who asks, and its correlation id.
+    Flush(ConnId, Option<String>),
+}
+
+impl Ingest {
+    /// A message came.
+    pub(crate) fn received(&mut self, conn: ConnId, frame: &Frame, cx: &mut Context<'_>) -> Option<Forward> {
+        if !self.conns.is_open(conn) {
+            return None;
+        }
+        self.stats.messages += 1;
+        let limits =
+            WireLimits { max_payload_bytes: cx.config.max_payload_size, max_event_bytes: cx.config.max_event_size };
+        match parse(frame, &limits) {
+            Ok(ClientMessage::CdcBatch(batch)) => self.received_batch(conn, batch, cx),
+            Ok(ClientMessage::Connect(connect)) => {
+                let ticket = self.conns.ticket(conn);
+                self.enter(&connect.source_do_id.clone(), Input::Connect(conn, ticket, connect), cx);
+            }
+            Ok(ClientMessage::Heartbeat(heartbeat)) => {
+                if let Some(state) = self.state(&heartbeat.source_do_id) {
+                    state.last_activity_ms = cx.wall.0;
+                }
+                let pong = Pong { timestamp: heartbeat.timestamp, server_time: cx.wall.0 };
+                self.conns.tell(conn, ServerMessage::Pong(pong), cx.now, cx.out);
+            }
+            Ok(ClientMessage::FlushRequest(request)) => return Some(Forward::Flush(conn, request.correlation_id)),
+            Ok(ClientMessage::Disconnect(_)) => self.conns.finish(conn, cx.out),
+            Err(error) => self.malformed(conn, &error, cx),
+        }
+        None
+    }
+
+    fn received_batch(&mut self, conn: ConnId, batch: CdcBatch, cx: &mut Context<'_>) {
+        let ticket = self.conns.ticket(conn);
+        self.conns.heard(conn, &batch.source_do_id);
+        self.take(Arrived { batch: Arc::new(batch), origin: Origin::Conn(conn, ticket) }, cx);
+    }
+
+    /// A batch came, on a socket or by `POST /cdc`.
+    pub(crate) fn take(&mut self, arrived: Arrived, cx: &mut Context<'_>) {
+        let impossible = arrived.batch.tables.iter().find_map(|name| split_table_name(name).err());
+        if let Some(error) = impossible {
+            let refused = Refused::finally(NackReason::InvalidFormat, error.to_string());
+            self.refuse(&arrived, &refused, cx);
+            return;
+        }
+        let source = arrived.batch.source_do_id.clone();
+        self.enter(&source, Input::Batch(arrived), cx);
+    }
+
+    fn malformed(&mut self, conn: ConnId, error: &WireError, cx: &mut Context<'_>) {
+        let ticket = self.conns.ticket(conn);
+        self.count_nack(error.reason);
+        let nack = answers::nack_malformed(error, cx);
+        self.conns.answer(conn, ticket, nack, cx.now, cx.out);
+        if matches!(error.reason, NackReason::PayloadTooLarge | NackReason::EventTooLarge) {
+            self.conns.size_violation(conn, cx.out);
+        }
+    }
+
+    /// The epoch that a batch belongs to, and how its epoch would open if it is the first of it.
+    fn opening(&self, arrived: &Arrived) -> (String, Opening) {
+        let batch = &arrived.batch;
+        let introduction = match arrived.origin {
+            Origin::Conn(conn, _) => {
+                self.conns.introduction(conn).filter(|introduction| introduction.source == batch.source_do_id)
+            }
+            Origin::Call(..) => None,
+        };
+        let epoch = match (&batch.source_epoch, introduction) {
+            (Some(epoch), _) => epoch.clone(),
+            (None, Some(introduction)) => introduction.epoch.clone(),
+            (None, None) => String::new(),
+        };
+        let sparse = match arrived.origin {
+            Origin::Conn(..) => introduction.is_some_and(|introduction| introduction.sparse),
+            Origin::Call(_, sparse) => sparse,
+        };
+        let base = introduction.filter(|introduction| introduction.epoch == epoch).map_or(0, |known| known.last_ack);
+        (epoch, Opening { base, sparse })
+    }
+
+    /// A batch whose source is at hand.
+    pub(super) fn arrive(&mut self, arrived: Arrived, cx: &mut Context<'_>) {
+        let (epoch, opening) = self.opening(&arrived);
+        let rules = self.rules(cx.config);
+        let place = self.buffer.upcoming_place();
+        let batch = arrived.batch.clone();
+        let (stopping, committing) = (self.stopping, self.committing);
+        let state = self.state(&batch.source_do_id).expect("the source is loaded before its batches are handled");
+        state.last_activity_ms = cx.wall.0;
+        if let Origin::Conn(conn, _) = arrived.origin
+            && state.conns.insert(conn)
+            && state.conns.len() == 1
+        {
+            state.source.set_connected(true, cx.now);
+        }
+        let arrival = Arrival {
+            place,
+            epoch: &epoch,
+            number: batch.sequence_number,
+            events: &batch.events,
+            hash: batch.events_hash,
+            bytes: batch.frame.len() as u64,
+            conn: match arrived.origin {
+                Origin::Conn(conn, _) => Some(conn),
+                Origin::Call(..) => None,
+            },
+            opening,
+        };
+        let verdict = state.source.arrive(&arrival, cx.now, &rules);
+        if !committing && state.source.unsaved() {
+            let row = state.source.to_saved(cx.now).encode();
+            cx.save(vec![crate::command::Write::Put(source_key(&batch.source_do_id), row.into())], Pending::SaveRow);
+        }
+        self.stats.checks += 1;
+        match verdict {
+            Verdict::Duplicate { .. } => {
+                self.stats.duplicates += 1;
+                self.ack(&arrived, &epoch, AckStatus::Duplicate, 0, cx);
+            }
+            Verdict::Wait { place } => self.waiting.entry(place).or_default().push(arrived),
+            Verdict::Refuse(refusal) => self.refuse(&arrived, &from_refusal(&refusal, cx), cx),
+            Verdict::Take(_) if stopping => {
+                let refused =
+                    Refused::retry(NackReason::ShuttingDown, "DoLake is stopping: send it again when it is back", cx);
+                self.refuse_new(&arrived, &epoch, opening, &refused, cx);
+            }
+            Verdict::Take(_) if !self.has_room(&batch, cx) => {
+                let refused = Refused::retry(
+                    NackReason::BufferFull,
+                    &format!(
+                        "{} bytes wait for the store, the limit is {}: send it again later",
+                        self.buffer.all().bytes,
+                        answers::capacity(cx)
+                    ),
+                    cx,
+                );
+                self.refuse_new(&arrived, &epoch, opening, &refused, cx);
+            }
+            Verdict::Take(take) => self.journal(arrived, epoch, take, cx),
+        }
+    }
+
+    fn has_room(&self, batch: &CdcBatch, cx: &Context<'_>) -> bool {
+        self.buffer.all().bytes + batch.frame.len() as u64 <= answers::capacity(cx)
+    }
+
+    fn journal(&mut self, arrived: Arrived, epoch: String, take: Take, cx: &mut Context<'_>) {
+        let batch = arrived.batch.clone();
+        let place = self.buffer.next_place();
+        assert!(place == take.head.place, "place {place} is given to the batch at {}", take.head.place);
+        // Nothing of a batch of mere repeats will be flushed; its numbers are all that counts.
+        let frame = if take.processed == 0 { bytes::Bytes::new() } else { batch.frame.clone() };
+        let key = BatchKey {
+            source: batch.source_do_id.clone(),
+            events: u32::try_from(take.processed).expect("a batch has at most BATCH_EVENTS_MAX events"),
+            frame_bytes: u32::try_from(frame.len()).expect("a frame has at most 32 MiB"),
+            head: take.head.clone(),
+        };
+        let mut writes = Family::Batch.put(place, &key, &frame);
+        let committing = self.committing;
+        let state = self.state(&batch.source_do_id).expect("the source is loaded");
+        state.source.issued(take.clone());
+        state.pending.insert(place);
+        state.last_received = state.last_received.max(batch.sequence_number);
+        if state.source.has_timer() && !committing {
+            let row = state.source.to_saved(cx.now).encode();
+            writes.push(crate::command::Write::Put(source_key(&batch.source_do_id), row.into()));
+        }
+        self.stats.repeats += take.repeats;
+        let hot = (take.processed > 0).then(|| batch.clone());
+        self.buffer.insert(place, Buffered { key, hot, arrived: cx.now }, Ingest::hot_bytes_max(cx.config));
+        self.flights.insert(place, Flight { arrived, epoch, processed: take.processed });
+        cx.save(writes, Pending::SaveBatch { place });
+    }
+
+    /// A batch's save ended.
+    pub(crate) fn batch_saved(&mut self, place: u64, outcome: Outcome, cx: &mut Context<'_>) {
+        match outcome {
+            Outcome::Saved => self.durable(place, cx),
+            Outcome::Refused(failure) => self.lost(place, &failure.message, cx),
+            Outcome::Unknown(_) => self.read_back(place, cx),
+            outcome @ (Outcome::Loaded(_)
+            | Outcome::Put
+            | Outcome::Got(_)
+            | Outcome::Deleted
+            | Outcome::Worked(_)
+            | Outcome::Absent
+            | Outcome::Conflict) => panic!("a host answered a save with {outcome:?}"),
+        }
+    }
+
+    /// The key of a batch whose save is unknown was read back.
+    pub(crate) fn batch_read_back(&mut self, place: u64, outcome: Outcome, cx: &mut Context<'_>) {
+        match outcome {
+            Outcome::Loaded(entries) if entries.is_empty() => self.lost(place, "the journal did not take it", cx),
+            Outcome::Loaded(_) => self.durable(place, cx),
+            Outcome::Refused(_) | Outcome::Unknown(_) => {
+                self.reloads.push((cx.now.after_ms(super::RELOAD_MS), Reload::Batch(place)));
+            }
+            outcome @ (Outcome::Saved
+            | Outcome::Put
+            | Outcome::Got(_)
+            | Outcome::Deleted
+            | Outcome::Worked(_)
+            | Outcome::Absent
+            | Outcome::Conflict) => panic!("a host answered a load with {outcome:?}"),
+        }
+    }
+
+    fn durable(&mut self, place: u64, cx: &mut Context<'_>) {
+        let Flight { arrived, epoch, processed } = self.flights.remove(&place).expect("a save ends once");
+        let name = arrived.batch.source_do_id.clone();
+        let state = self.state(&name).expect("a source with batches stays loaded");
+        state.source.durable(place, cx.now);
+        state.pending.remove(&place);
+        state.batches += 1;
+        state.events += processed;
+        let alone = state.source.hole_bytes() == 0 && state.pending.first().is_none_or(|first| *first > place);
+        if alone {
+            self.buffer.mark_ready(place);
+        }
+        if !alone || self.timed.contains(&name) {
+            self.find_ready(&name);
+        }
+        self.stats.batches_accepted += 1;
+        self.stats.events_accepted += processed;
+        let status = match (processed, cx.store.failing) {
+            (0, _) => AckStatus::Duplicate,
+            (_, true) => AckStatus::Fallback,
+            (_, false) => AckStatus::Buffered,
+        };
+        self.ack(&arrived, &epoch, status, processed, cx);
+        self.arrive_again(place, cx);
+    }
+
+    fn lost(&mut self, place: u64, why: &str, cx: &mut Context<'_>) {
+        let Flight { arrived, .. } = self.flights.remove(&place).expect("a save ends once");
+        let name = arrived.batch.source_do_id.clone();
+        self.buffer.remove(place);
+        let state = self.state(&name).expect("a source with batches stays loaded");
+        state.source.forget(place, cx.now);
+        state.pending.remove(&place);
+        self.find_ready(&name);
+        let refused =
+            Refused::retry(NackReason::InternalError, &format!("the journal failed ({why}): send it again"), cx);
+        self.refuse(&arrived, &refused, cx);
+        self.arrive_again(place, cx);
+    }
+
+    fn arrive_again(&mut self, place: u64, cx: &mut Context<'_>) {
+        for arrived in self.waiting.remove(&place).unwrap_or_default() {
+            self.arrive(arrived, cx);
+        }
+    }
+
+    fn ack(&mut self, arrived: &Arrived, epoch: &str, status: AckStatus, processed: u64, cx: &mut Context<'_>) {
+        self.stats.acks += 1;
+        let ack = answers::ack(&arrived.batch, epoch, status, processed, self.buffer.all().bytes, cx);
+        self.reply(arrived.origin, ack, cx);
+    }
+
+    /// Refuses a batch that the source would take, and lets the source know.
+    fn refuse_new(
+        &mut self,
+        arrived: &Arrived,
+        epoch: &str,
+        opening: Opening,
+        refused: &Refused,
+        cx: &mut Context<'_>,
+    ) {
+        let rules = self.rules(cx.config);
+        let batch = &arrived.batch;
+        if let Some(state) = self.state(&batch.source_do_id) {
+            let events = (batch.first_event_sequence, batch.last_event_sequence);
+            let retry = refused.retry_delay_ms.is_some();
+            state.source.refused(epoch, batch.sequence_number, events, retry, opening, cx.now, &rules);
+        }
+        self.refuse(arrived, refused, cx);
+    }
+
+    fn refuse(&mut self, arrived: &Arrived, refused: &Refused, cx: &mut Context<'_>) {
+        self.count_nack(refused.reason);
+        let nack = answers::nack(&arrived.batch, refused, cx);
+        self.reply(arrived.origin, nack, cx);
+    }
+
+    fn reply(&mut self, origin: Origin, message: ServerMessage, cx: &mut Context<'_>) {
+        match origin {
+            Origin::Conn(conn, ticket) => self.conns.answer(conn, ticket, message, cx.now, cx.out),
+            Origin::Call(call, _) => self.replies.push((call, message)),
+        }
+    }
+
+    pub(super) fn count_nack(&mut self, reason: NackReason) {
+        *self.stats.nacks.entry(answers::reason_name(reason)).or_default() += 1;
+    }
+
+    /// A socket is gone: its sources may be without one now.
+    pub(crate) fn closed(&mut self, conn: ConnId, cx: &Context<'_>) {
+        for name in self.conns.close(conn) {
+            if let Some(Slot::Ready(state)) = self.sources.get_mut(&name) {
+                state.conns.remove(&conn);
+                if state.conns.is_empty() {
+                    state.source.set_connected(false, cx.now);
+                }
+            }
+            self.let_go(&name);
+        }
+    }
+}
+
+fn from_refusal(refusal: &Refusal, cx: &mut Context<'_>) -> Refused {
+    if refusal.retry() {
+        Refused::retry(NackReason::InvalidSequence, &refusal.to_string(), cx)
+    } else {
+        Refused::finally(NackReason::InvalidSequence, refusal.to_string())
+    }
+}

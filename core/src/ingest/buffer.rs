@@ -1,0 +1,181 @@
+//! The batches that are in the journal and not yet in the lake.
+//!
+//! All of them are known by their head. Those that fit into the memory budget are kept parsed (hot); the others are
+//! read back from the journal by the flush that takes them (cold). So memory is bounded whatever the journal holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ingest::source::BatchHead;
+use crate::time::MachineTime;
+use crate::wire::batch::CdcBatch;
+
+/// What stands in the key of a batch's first chunk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BatchKey {
+    /// `sourceDoId`.
+    pub(crate) source: String,
+    /// Events of it that were taken.
+    pub(crate) events: u32,
+    /// Bytes of its frame.
+    pub(crate) frame_bytes: u32,
+    /// Its numbers.
+    pub(crate) head: BatchHead,
+}
+
+/// One batch.
+#[derive(Debug, Clone)]
+pub(crate) struct Buffered {
+    /// Its head.
+    pub(crate) key: BatchKey,
+    /// The batch, while there is memory for it.
+    pub(crate) hot: Option<Arc<CdcBatch>>,
+    /// When it came, in machine time.
+    pub(crate) arrived: MachineTime,
+}
+
+impl Buffered {
+    fn memory_bytes(&self) -> u64 {
+        self.hot.as_ref().map_or(0, |batch| batch.memory_bytes() as u64)
+    }
+}
+
+/// Sums over a set of batches.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    /// How many batches.
+    pub(crate) batches: u64,
+    /// Their taken events.
+    pub(crate) events: u64,
+    /// Bytes of their frames.
+    pub(crate) bytes: u64,
+}
+
+impl Totals {
+    fn add(&mut self, key: &BatchKey) {
+        self.batches += 1;
+        self.events += u64::from(key.events);
+        self.bytes += u64::from(key.frame_bytes);
+    }
+
+    fn remove(&mut self, key: &BatchKey) {
+        self.batches -= 1;
+        self.events -= u64::from(key.events);
+        self.bytes -= u64::from(key.frame_bytes);
+    }
+}
+
+/// All unflushed batches, by their place in the journal.
+#[derive(Debug, Default)]
+pub(crate) struct Buffer {
+    batches: BTreeMap<u64, Buffered>,
+    next_place: u64,
+    all: Totals,
+    hot_bytes: u64,
+    ready: BTreeSet<u64>,
+    ready_totals: Totals,
+}
+
+impl Buffer {
+    /// An empty buffer whose first place is `next_place`.
+    pub(crate) fn new(next_place: u64) -> Buffer {
+        Buffer { next_place, ..Buffer::default() }
+    }
+
+    /// A place above all that were given.
+    pub(crate) fn next_place(&mut self) -> u64 {
+        let place = self.next_place;
+        self.next_place += 1;
+        place
+    }
+
+    /// The place that the next batch will get.
+    pub(crate) fn upcoming_place(&self) -> u64 {
+        self.next_place
+    }
+
+    /// Adds a batch; it stays hot if the hot batches then take at most `hot_bytes_max`.
+    pub(crate) fn insert(&mut self, place: u64, mut batch: Buffered, hot_bytes_max: u64) {
+        if self.hot_bytes + batch.memory_bytes() > hot_bytes_max {
+            batch.hot = None;
+        }
+        self.hot_bytes += batch.memory_bytes();
+        self.all.add(&batch.key);
+        self.next_place = self.next_place.max(place + 1);
+        let former = self.batches.insert(place, batch);
+        assert!(former.is_none(), "place {place} was given twice");
+    }
+
+    /// Marks a batch as ready to be flushed: durable and below its source's first open hole.
+    pub(crate) fn mark_ready(&mut self, place: u64) {
+        let Some(batch) = self.batches.get(&place) else { return };
+        if self.ready.insert(place) {
+            self.ready_totals.add(&batch.key);
+        }
+    }
+
+    /// Takes a batch out: it is flushed, or its save failed.
+    pub(crate) fn remove(&mut self, place: u64) -> Option<Buffered> {
+        let batch = self.batches.remove(&place)?;
+        self.hot_bytes -= batch.memory_bytes();
+        self.all.remove(&batch.key);
+        if self.ready.remove(&place) {
+            self.ready_totals.remove(&batch.key);
+        }
+        Some(batch)
+    }
+
+    /// A batch by its place.
+    pub(crate) fn get(&self, place: u64) -> Option<&Buffered> {
+        self.batches.get(&place)
+    }
+
+    /// What is unflushed in the journal.
+    pub(crate) fn all(&self) -> Totals {
+        self.all
+    }
+
+    /// What a flush could take now.
+    pub(crate) fn ready(&self) -> Totals {
+        self.ready_totals
+    }
+
+    /// The oldest place that a flush could take.
+    pub(crate) fn first_ready(&self) -> Option<u64> {
+        self.ready.first().copied()
+    }
+
+    /// Memory of the hot batches, in bytes.
+    pub(crate) fn hot_bytes(&self) -> u64 {
+        self.hot_bytes
+    }
+
+    /// When the oldest batch that is ready came.
+    pub(crate) fn oldest_ready(&self) -> Option<MachineTime> {
+        self.ready.first().and_then(|place| self.batches.get(place)).map(|batch| batch.arrived)
+    }
+
+    /// When the oldest and the newest batch came.
+    pub(crate) fn times(&self) -> Option<(MachineTime, MachineTime)> {
+        let oldest = self.batches.first_key_value()?.1.arrived;
+        let newest = self.batches.last_key_value()?.1.arrived;
+        Some((oldest, newest))
+    }
+
+    /// The places that a flush takes: the oldest ready ones, at least one, at most about `bytes_max` bytes.
+    pub(crate) fn plan(&self, bytes_max: u64) -> Vec<u64> {
+        let mut bytes = 0_u64;
+        let mut places = Vec::new();
+        for &place in &self.ready {
+            let batch = self.batches.get(&place).expect("ready batches are in the buffer");
+            bytes += u64::from(batch.key.frame_bytes);
+            if bytes > bytes_max && !places.is_empty() {
+                break;
+            }
+            places.push(place);
+        }
+        places
+    }
+}

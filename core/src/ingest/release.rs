@@ -1,0 +1,127 @@
+//! The end of a batch's life in the journal: it is in the lake, and its source is told. And the end of holes.
+
+use std::collections::BTreeMap;
+
+use crate::command::Write;
+use crate::context::Context;
+use crate::ingest::answers;
+use crate::ingest::{Ingest, Slot};
+use crate::journal::Family;
+use crate::journal::rows::source_key;
+use crate::pending::Pending;
+use crate::wire::server::{AckStatus, ServerMessage};
+
+/// Closed holes that `/status` names.
+const CLOSED_HOLES_SHOWN: usize = 20;
+
+/// Where a flush went, for the marks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Persisted {
+    /// A data file of it.
+    pub(crate) path: Option<String>,
+    /// A snapshot of it.
+    pub(crate) snapshot_id: Option<i64>,
+}
+
+impl Ingest {
+    /// The writes that move frontiers and remove the rows of batches; part of the flush's commit.
+    pub(crate) fn release_writes(&self, places: &[u64], cx: &Context<'_>) -> Vec<Write> {
+        let rules = self.rules(cx.config);
+        let mut writes = Vec::new();
+        for (name, places) in self.by_source(places) {
+            let Some(Slot::Ready(state)) = self.sources.get(&name) else {
+                panic!("source {name:?} has batches in a flush and is not loaded");
+            };
+            let row = state.source.saved_after_release(&places, cx.now, &rules).encode();
+            writes.push(Write::Put(source_key(&name), row.into()));
+        }
+        for &place in places {
+            let key = &self.buffer.get(place).expect("a flushed batch is in the buffer until released").key;
+            writes.extend(Family::Batch.delete(place, key, key.frame_bytes as usize));
+        }
+        writes
+    }
+
+    /// The commit is durable: frontiers move, batches go, marks leave.
+    pub(crate) fn release(&mut self, places: &[u64], persisted: &Persisted, cx: &mut Context<'_>) {
+        let rules = self.rules(cx.config);
+        for (name, places) in self.by_source(places) {
+            let events = places
+                .iter()
+                .filter_map(|place| self.buffer.get(*place))
+                .map(|batch| u64::from(batch.key.events))
+                .sum();
+            if let Some(state) = self.state(&name) {
+                state.source.released(&places, cx.now, &rules);
+            }
+            self.send_marks(&name, events, persisted, cx);
+            self.let_go(&name);
+        }
+        for &place in places {
+            self.buffer.remove(place);
+        }
+    }
+
+    fn by_source(&self, places: &[u64]) -> BTreeMap<String, Vec<u64>> {
+        let mut sources: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+        for &place in places {
+            let key = &self.buffer.get(place).expect("a flushed batch is in the buffer until released").key;
+            sources.entry(key.source.clone()).or_default().push(place);
+        }
+        sources
+    }
+
+    /// Tells every connection of a source how far it is persisted now; closed holes that the mark passes come first.
+    fn send_marks(&mut self, name: &str, events: u64, persisted: &Persisted, cx: &mut Context<'_>) {
+        let Some(Slot::Ready(state)) = self.sources.get_mut(name) else { return };
+        let mut messages = Vec::new();
+        let epochs: Vec<String> = state.source.epochs().map(ToString::to_string).collect();
+        for epoch in epochs {
+            let Some(mark) = state.source.mark(&epoch) else { continue };
+            let former = state.marked.get(&epoch).copied();
+            if former.is_some_and(|former| former >= mark) {
+                continue;
+            }
+            for closed in state.source.closed_batches(&epoch, former.unwrap_or(0), mark) {
+                messages.push(answers::nack_closed(name, &epoch, closed, cx));
+            }
+            let mut ack = answers::bare_ack(name, &epoch, mark, AckStatus::Persisted, cx);
+            let mut details = answers::details(events, self.buffer.all().bytes, cx);
+            details.persisted_path.clone_from(&persisted.path);
+            details.snapshot_id = persisted.snapshot_id;
+            ack.details = Some(details);
+            messages.push(ServerMessage::Ack(ack));
+            state.marked.insert(epoch, mark);
+        }
+        for conn in state.conns.clone() {
+            for message in &messages {
+                self.conns.tell(conn, message.clone(), cx.now, cx.out);
+            }
+        }
+    }
+
+    /// Closes holes whose time is up. What waited behind them is ready.
+    pub(super) fn close_holes(&mut self, cx: &mut Context<'_>) {
+        let rules = self.rules(cx.config);
+        let timed: Vec<String> = self.timed.iter().cloned().collect();
+        for name in timed {
+            let Some(state) = self.state(&name) else { continue };
+            let closed = state.source.close_due(cx.now, &rules);
+            if closed.is_empty() {
+                continue;
+            }
+            let row = state.source.to_saved(cx.now).encode();
+            cx.save(vec![Write::Put(source_key(&name), row.into())], Pending::SaveRow);
+            self.stats.holes_closed += closed.len() as u64;
+            for hole in closed {
+                self.stats.closed_holes.push(format!(
+                    "source {name:?} epoch {:?}: events {} to {} did not come in time",
+                    hole.epoch, hole.gap.events.0, hole.gap.events.1
+                ));
+            }
+            let surplus = self.stats.closed_holes.len().saturating_sub(CLOSED_HOLES_SHOWN);
+            self.stats.closed_holes.drain(..surplus);
+            self.find_ready(&name);
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! How a batch that arrives is answered: the rules 1 to 4 of `promises`, "Sequences, duplicates and holes", in order.
+
+use std::sync::Arc;
+
+use super::epoch::Epoch;
+use super::sparse::Awaited;
+use super::{BatchHead, Fingerprint, Opening, Place, Refusal, Saving, Source};
+use crate::event::ConnId;
+use crate::limits::{CLOSED_RANGES_MAX, EPOCHS_PER_SOURCE_MAX, OPEN_HOLES_MAX, TAKEN_RANGES_MAX};
+use crate::time::MachineTime;
+use crate::wire::batch::EventView;
+
+/// What of the settings decides here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// `enableDeduplication`.
+    pub deduplicate: bool,
+    /// `deduplicationWindowMs`: how long a hash is kept, and a hole stays open while its source is connected.
+    pub window_ms: u64,
+    /// `maxHoleBytes`: what one source may have waiting behind holes.
+    pub max_hole_bytes: u64,
+    /// What all sources together may still have waiting on top of what they have: half of `maxBufferSize`, less that.
+    pub hole_room_bytes: u64,
+    /// How long a refusal with retry stops the clock of the hole that the batch falls into, in milliseconds: by then
+    /// its producer should have come back.
+    pub refusal_pause_ms: u64,
+}
+
+/// A batch that arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival<'a> {
+    /// The place it gets if it is taken; above all before it.
+    pub place: Place,
+    /// Its epoch.
+    pub epoch: &'a str,
+    /// Its number; without one, its last event's.
+    pub number: u64,
+    /// At least one, rising. Only their numbers are looked at.
+    pub events: &'a [EventView],
+    /// Of its events.
+    pub hash: u128,
+    /// Its size in the journal, in bytes.
+    pub bytes: u64,
+    /// The connection it came on.
+    pub conn: Option<ConnId>,
+    /// How its epoch begins if this is its first batch: the `lastAckSequence` and `sparse` of its connection if that
+    /// has connected for this source and epoch, else base 0; sparse if it has no number.
+    pub opening: Opening,
+}
+
+/// What becomes of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is to be saved: then [`Source::issued`], and an ack when that is durable.
+    Take(Take),
+    /// Every event of it was accepted before: ack `duplicate`.
+    Duplicate {
+        /// It was too old to be compared.
+        unverified: bool,
+    },
+    /// The answer depends on a batch that is being saved: it is to arrive again when that is durable or forgotten.
+    Wait {
+        /// That batch.
+        place: Place,
+    },
+    /// Nack `invalid_sequence`.
+    Refuse(Refusal),
+}
+
+/// A batch that is taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Take {
+    /// For the journal.
+    pub head: BatchHead,
+    /// Events that count. With none the batch is saved for its number only, and its ack is `duplicate`.
+    pub processed: u64,
+    /// Events that were there before.
+    pub repeats: u64,
+    /// It lies above an open hole, and waits with its flush.
+    pub behind_hole: bool,
+}
+
+/// The first and last event of a batch.
+fn range_of(events: &[EventView]) -> (u64, u64) {
+    let ends = events.first().zip(events.last()).map(|(first, last)| (first.sequence, last.sequence));
+    ends.expect("a batch has at least one event")
+}
+
+impl Source {
+    /// Answers a batch. Only [`Source::issued`] takes it up.
+    pub fn arrive(&mut self, arrival: &Arrival<'_>, now: MachineTime, rules: &Rules) -> Verdict {
+        self.count(now);
+        let verdict = self.judge(arrival, now, rules);
+        match &verdict {
+            Verdict::Take(_) => self.note_connection(arrival),
+            Verdict::Wait { .. } => {}
+            Verdict::Duplicate { unverified } => {
+                self.counters.duplicates += 1;
+                self.counters.unverified += u64::from(*unverified);
+            }
+            Verdict::Refuse(refusal) => self.note_refusal(arrival, refusal, now, rules),
+        }
+        verdict
+    }
+
+    /// The machine refused a batch for a reason of its own: it stops the clock of the hole that the batch falls into,
+    /// and what follows it has to wait if its epoch is sparse. `opening` as in [`Arrival`].
+    pub fn refused(
+        &mut self,
+        epoch: &str,
+        number: u64,
+        events: (u64, u64),
+        retry: bool,
+        opening: Opening,
+        now: MachineTime,
+        rules: &Rules,
+    ) {
+        self.count(now);
+        let index = self.find(epoch);
+        if let Some(epoch) = index.map(|index| &mut self.epochs[index]).filter(|_| retry) {
+            epoch.clocks.pause(events.0, events.1, now.after_ms(rules.refusal_pause_ms));
+        }
+        let known = index.map(|index| &self.epochs[index]);
+        let sparse = known.map_or(opening.sparse, |epoch| epoch.opening.sparse);
+        let is_new = known.is_none_or(|epoch| events.0 >= epoch.all.complete_end());
+        if !sparse || !is_new {
+            return;
+        }
+        let other_blocks = self.awaited.as_ref().is_some_and(|awaited| {
+            &*awaited.epoch == epoch && awaited.number != number && awaited.blocks(now, rules.window_ms)
+        });
+        if !other_blocks {
+            self.awaited = Some(Awaited { epoch: epoch.into(), number, events, since: now, given_up: !retry });
+            self.unsaved = true;
+        }
+    }
+
+    fn judge(&self, arrival: &Arrival<'_>, now: MachineTime, rules: &Rules) -> Verdict {
+        let index = self.find(arrival.epoch);
+        if index.is_none() && self.epochs.len() >= EPOCHS_PER_SOURCE_MAX {
+            return Verdict::Refuse(Refusal::TooManyEpochs { limit: EPOCHS_PER_SOURCE_MAX });
+        }
+        let fresh;
+        let epoch = match index {
+            Some(index) => &self.epochs[index],
+            None => {
+                let base = arrival.opening.base.min(arrival.number.saturating_sub(1));
+                fresh = Epoch::new(arrival.epoch.into(), Opening { base, ..arrival.opening });
+                &fresh
+            }
+        };
+        let case = Case { source: self, arrival, range: range_of(arrival.events), index, epoch, now, rules };
+        if !rules.deduplicate {
+            return case.take(None, false);
+        }
+        case.rule_1_known_number()
+            .or_else(|| case.rule_2_closed_hole())
+            .unwrap_or_else(|| case.rules_3_and_4_coverage())
+    }
+
+    fn note_connection(&mut self, arrival: &Arrival<'_>) {
+        let known = self.find(arrival.epoch).map(|index| self.epochs[index].opening);
+        if known.unwrap_or(arrival.opening).sparse && self.sparse_conn.is_none() {
+            self.sparse_conn = arrival.conn;
+        }
+    }
+
+    fn note_refusal(&mut self, arrival: &Arrival<'_>, refusal: &Refusal, now: MachineTime, rules: &Rules) {
+        let (first, last) = range_of(arrival.events);
+        self.counters.refused_closed += u64::from(matches!(refusal, Refusal::InClosedHole { .. }));
+        if refusal.retry() {
+            let until = now.after_ms(rules.refusal_pause_ms);
+            if let Some(index) = self.find(arrival.epoch) {
+                self.epochs[index].clocks.pause(first, last, until);
+            }
+        } else if let Some(awaited) = self.awaited.as_mut()
+            && &*awaited.epoch == arrival.epoch
+            && awaited.number == arrival.number
+        {
+            awaited.given_up = true;
+            self.unsaved = true;
+        }
+    }
+
+    /// The last batch of the source whose save is not decided.
+    fn last_pending(&self) -> Option<Place> {
+        let unapplied = self.held.range(self.applied_through + 1..);
+        unapplied.rev().find(|(_, held)| held.saving == Saving::Pending).map(|(place, _)| *place)
+    }
+}
+
+/// A batch before its judge.
+struct Case<'a> {
+    source: &'a Source,
+    arrival: &'a Arrival<'a>,
+    range: (u64, u64),
+    /// Of its epoch in the source, unless that is unseen.
+    index: Option<usize>,
+    /// As it is, or as it would begin.
+    epoch: &'a Epoch,
+    now: MachineTime,
+    rules: &'a Rules,
+}
+
+impl Case<'_> {
+    fn rule_1_known_number(&self) -> Option<Verdict> {
+        let Arrival { number, hash, .. } = *self.arrival;
+        let known = self.index.and_then(|index| self.source.known.get((index, number)))?;
+        let held = known.place.and_then(|place| self.source.held.get(&place));
+        if let Some(held) = held.filter(|held| held.saving == Saving::Pending) {
+            return Some(Verdict::Wait { place: held.head.place });
+        }
+        let accepted = (known.first, known.last);
+        if accepted == self.range && known.hash == Fingerprint::of(hash) {
+            return Some(Verdict::Duplicate { unverified: false });
+        }
+        Some(Verdict::Refuse(Refusal::NumberTaken { number, known: accepted, got: self.range }))
+    }
+
+    fn rule_2_closed_hole(&self) -> Option<Verdict> {
+        if self.epoch.closed.is_empty() {
+            return None;
+        }
+        let closed = |event: &EventView| self.epoch.closed.find(event.sequence).map(|gap| (event.sequence, gap.events));
+        let (event, closed) = self.arrival.events.iter().find_map(closed)?;
+        Some(Verdict::Refuse(Refusal::InClosedHole { number: self.arrival.number, event, closed }))
+    }
+
+    fn rules_3_and_4_coverage(&self) -> Verdict {
+        let (first, last) = self.range;
+        let uncovered = self.epoch.all.uncovered(first, last);
+        let leans_on_pending = uncovered != self.epoch.durable.uncovered(first, last);
+        if leans_on_pending
+            && let Some(place) = self.source.last_pending()
+            && uncovered != [self.range]
+        {
+            return Verdict::Wait { place };
+        }
+        let is_new = |event: &&EventView| uncovered.iter().any(|(from, to)| (*from..=*to).contains(&event.sequence));
+        if uncovered == [self.range] {
+            return self.judge_new(first, None);
+        }
+        match self.arrival.events.iter().find(is_new) {
+            None => self.judge_covered(),
+            Some(event) => self.judge_new(event.sequence, Some(uncovered.as_slice())),
+        }
+    }
+
+    /// Rule 4: all of it is covered, and it cannot be compared.
+    fn judge_covered(&self) -> Verdict {
+        let Arrival { number, epoch, .. } = *self.arrival;
+        if epoch.is_empty() {
+            let (first, last) = self.range;
+            let resume = self.epoch.durable.complete_batch();
+            return Verdict::Refuse(Refusal::CoveredWithoutEpoch { number, first, last, resume });
+        }
+        if self.is_current() && number > self.epoch.all.highest_batch() {
+            return self.take(Some(Vec::new()), false);
+        }
+        Verdict::Duplicate { unverified: true }
+    }
+
+    /// Rule 3: it brings events that are not covered, `event` being the first. `uncovered` where that is not all.
+    fn judge_new(&self, event: u64, uncovered: Option<&[(u64, u64)]>) -> Verdict {
+        let Arrival { number, .. } = *self.arrival;
+        if !self.is_current() {
+            return self.judge_fenced(event);
+        }
+        if self.index.is_some() && number <= self.epoch.all.complete_batch() {
+            let complete = self.epoch.durable.complete_batch();
+            return match self.source.last_pending().filter(|_| number > complete) {
+                Some(place) => Verdict::Wait { place },
+                None => Verdict::Refuse(Refusal::NumberPassed { number, complete, event }),
+            };
+        }
+        let refusal = if self.epoch.opening.sparse { self.refuse_for_sparse() } else { self.refuse_for_hole() };
+        if let Some(refusal) = refusal {
+            return Verdict::Refuse(refusal);
+        }
+        let taken = uncovered.and_then(|uncovered| taken_ranges(self.arrival.events, uncovered));
+        if taken.as_ref().is_some_and(|taken| taken.len() > TAKEN_RANGES_MAX) {
+            return Verdict::Refuse(Refusal::TooManyPieces { number, limit: TAKEN_RANGES_MAX });
+        }
+        self.take(taken, self.is_behind_hole())
+    }
+
+    /// New events of an epoch that is not the newest.
+    fn judge_fenced(&self, event: u64) -> Verdict {
+        let Arrival { number, epoch, .. } = *self.arrival;
+        let newer = self.index.and_then(|index| self.source.newer_than(index));
+        match newer {
+            Some(newer) => {
+                Verdict::Refuse(Refusal::Fenced { number, event, epoch: epoch.to_owned(), by: newer.name.to_string() })
+            }
+            None => {
+                let place = self.source.last_pending();
+                Verdict::Wait { place: place.expect("a newer epoch that is not opened has a pending batch") }
+            }
+        }
+    }
+
+    fn refuse_for_sparse(&self) -> Option<Refusal> {
+        let Arrival { number, conn, .. } = *self.arrival;
+        let older = self.source.sparse_conn.is_some_and(|newest| conn.is_some_and(|conn| conn != newest));
+        if older {
+            return Some(Refusal::OlderConnection { number });
+        }
+        let awaited = self.source.awaited.as_ref().filter(|awaited| *awaited.epoch == *self.epoch.name)?;
+        let has_come = self.index.is_some_and(|index| self.source.known.get((index, awaited.number)).is_some());
+        if awaited.number != number && !has_come && awaited.blocks(self.now, self.rules.window_ms) {
+            return Some(Refusal::AwaitsRefused { number, awaited: awaited.number });
+        }
+        let full = self.epoch.closed.len() >= CLOSED_RANGES_MAX;
+        full.then_some(Refusal::TooManyClosed { number, limit: CLOSED_RANGES_MAX })
+    }
+
+    fn refuse_for_hole(&self) -> Option<Refusal> {
+        if !self.is_behind_hole() {
+            return None;
+        }
+        let Arrival { number, bytes, .. } = *self.arrival;
+        let Rules { max_hole_bytes, hole_room_bytes, .. } = *self.rules;
+        let waiting_bytes = self.source.hole_bytes();
+        let awaited = self.epoch.all.complete_batch() + 1;
+        let limit_bytes = max_hole_bytes.min(waiting_bytes.saturating_add(hole_room_bytes));
+        if waiting_bytes.saturating_add(bytes) > limit_bytes {
+            return Some(Refusal::BehindHole { number, awaited, waiting_bytes, limit_bytes });
+        }
+        let holes = self.epoch.all.hole_count();
+        let opens_hole = !self.epoch.all.touches(number, self.range.0, &self.epoch.closed);
+        if opens_hole && self.epoch.closed.len() + holes >= CLOSED_RANGES_MAX {
+            return Some(Refusal::TooManyClosed { number, limit: CLOSED_RANGES_MAX });
+        }
+        (opens_hole && holes >= OPEN_HOLES_MAX).then_some(Refusal::TooManyHoles {
+            number,
+            awaited,
+            limit: OPEN_HOLES_MAX,
+        })
+    }
+
+    fn is_behind_hole(&self) -> bool {
+        let Arrival { number, .. } = *self.arrival;
+        !self.epoch.opening.sparse && !self.epoch.all.completes(number, self.range.0, &self.epoch.closed)
+    }
+
+    /// Whether its epoch is the newest, or would be.
+    fn is_current(&self) -> bool {
+        self.index.is_none_or(|index| index + 1 == self.source.epochs.len())
+    }
+
+    fn take(&self, taken: Option<Vec<(u64, u64)>>, behind_hole: bool) -> Verdict {
+        let Arrival { place, number, events, hash, bytes, .. } = *self.arrival;
+        let counts = |event: &&EventView| {
+            let within = |(from, to): &(u64, u64)| (*from..=*to).contains(&event.sequence);
+            taken.as_ref().is_none_or(|taken| taken.iter().any(within))
+        };
+        let processed = events.iter().filter(counts).count() as u64;
+        let head = BatchHead {
+            place,
+            epoch: Arc::clone(&self.epoch.name),
+            number,
+            first: self.range.0,
+            last: self.range.1,
+            hash: Fingerprint::of(hash),
+            bytes,
+            taken,
+            opening: (!self.epoch.opened).then_some(self.epoch.opening),
+            no_holes: self.epoch.opening.sparse || !self.rules.deduplicate,
+            time: self.now,
+        };
+        Verdict::Take(Take { head, processed, repeats: events.len() as u64 - processed, behind_hole })
+    }
+}
+
+/// The event ranges that count: the uncovered parts, cut to events that are there. `None`: all events count.
+fn taken_ranges(events: &[EventView], uncovered: &[(u64, u64)]) -> Option<Vec<(u64, u64)>> {
+    let cut = |(from, to): &(u64, u64)| {
+        let start = events.partition_point(|event| event.sequence < *from);
+        let end = events.partition_point(|event| event.sequence <= *to);
+        events.get(start..end).filter(|part| !part.is_empty()).map(|part| (range_of(part), part.len()))
+    };
+    let parts: Vec<((u64, u64), usize)> = uncovered.iter().filter_map(cut).collect();
+    let counted: usize = parts.iter().map(|(_, count)| count).sum();
+    (counted < events.len()).then(|| parts.into_iter().map(|(range, _)| range).collect())
+}

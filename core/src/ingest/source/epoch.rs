@@ -1,0 +1,134 @@
+//! One epoch of a source: its three frontiers, its holes, and its batches that are in the journal.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::head::{BatchHead, Opening, Place};
+use super::holes::HoleClocks;
+use crate::ingest::frontier::{ClosedGaps, Frontier, Gap};
+
+/// One life of a source's numbering.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Epoch {
+    pub(super) name: Arc<str>,
+    pub(super) opening: Opening,
+    /// Whether a batch of it is durable, so that it will be there after a restart.
+    pub(super) opened: bool,
+    /// Batches that left the journal: they are in the lake.
+    pub(super) released: Frontier,
+    /// Those, and the ones that are durable in the journal.
+    pub(super) durable: Frontier,
+    /// Those, and the ones that are being written.
+    pub(super) all: Frontier,
+    /// Holes that were given up. All three frontiers count them as covered.
+    pub(super) closed: ClosedGaps,
+    /// For the holes of `durable`.
+    pub(super) clocks: HoleClocks,
+    /// Sizes of the batches in the journal or on their way there, by first event.
+    pub(super) by_event: BTreeMap<(u64, Place), u64>,
+    /// Bytes of those that lie above the first hole of `all`.
+    pub(super) waiting_bytes: u64,
+    /// The highest batch that was released with all below it.
+    pub(super) mark: Option<u64>,
+}
+
+impl Epoch {
+    pub(super) fn new(name: Arc<str>, opening: Opening) -> Epoch {
+        let frontier = Frontier::new(opening.base);
+        Epoch {
+            name,
+            opening,
+            opened: false,
+            released: frontier.clone(),
+            durable: frontier.clone(),
+            all: frontier,
+            closed: ClosedGaps::default(),
+            clocks: HoleClocks::default(),
+            by_event: BTreeMap::new(),
+            waiting_bytes: 0,
+            mark: None,
+        }
+    }
+
+    /// A batch is being written.
+    pub(super) fn add(&mut self, head: &BatchHead) {
+        let former_end = self.all.complete_end();
+        cover(&mut self.all, head, &self.closed);
+        self.count_waiting(former_end);
+        self.by_event.insert((head.first, head.place), head.bytes);
+        if head.first >= self.all.complete_end() {
+            self.waiting_bytes += head.bytes;
+        }
+    }
+
+    /// A batch is durable, and all of the source before it. The clocks are to follow.
+    pub(super) fn apply(&mut self, head: &BatchHead) {
+        self.opened = true;
+        cover(&mut self.durable, head, &self.closed);
+    }
+
+    /// Lets the clocks follow the holes.
+    pub(super) fn refit_clocks(&mut self) {
+        self.clocks.refit(&self.durable);
+    }
+
+    /// A batch left the journal: it is in the lake.
+    pub(super) fn release(&mut self, head: &BatchHead) {
+        cover(&mut self.released, head, &self.closed);
+        let bytes = self.by_event.remove(&(head.first, head.place));
+        if head.first >= self.all.complete_end() {
+            self.waiting_bytes -= bytes.unwrap_or(0);
+        }
+    }
+
+    /// Moves the mark up to the last released batch, unless something below it is still in the journal.
+    pub(super) fn advance_mark(&mut self) {
+        let waits_below = self.by_event.range(..(self.released.complete_end(), 0)).next().is_some();
+        let batch = self.released.complete_batch();
+        if !waits_below && batch > self.mark.unwrap_or(self.opening.base) {
+            self.mark = Some(batch);
+        }
+    }
+
+    /// Gives up a hole of `durable`.
+    pub(super) fn close(&mut self, gap: Gap) {
+        self.closed.insert(gap);
+        let former_end = self.all.complete_end();
+        for frontier in [&mut self.released, &mut self.durable, &mut self.all] {
+            frontier.settle(&self.closed);
+        }
+        self.count_waiting(former_end);
+        self.clocks.refit(&self.durable);
+    }
+
+    /// Goes back to what is durable: nothing is being written.
+    pub(super) fn drop_pending(&mut self, heads: impl Iterator<Item = BatchHead>) {
+        self.all = self.durable.clone();
+        for head in heads {
+            self.by_event.remove(&(head.first, head.place));
+        }
+        self.waiting_bytes = self.by_event.range((self.all.complete_end(), 0)..).map(|(_, bytes)| bytes).sum();
+    }
+
+    /// Durable batches below the first hole, in the order of their events; pending ones are among them.
+    pub(super) fn below_hole(&self) -> impl Iterator<Item = Place> {
+        self.by_event.range(..(self.durable.complete_end(), 0)).map(|((_, place), _)| *place)
+    }
+
+    /// Stops counting what no longer waits, after the end of what is complete in `all` moved up.
+    fn count_waiting(&mut self, former_end: u64) {
+        let end = self.all.complete_end();
+        if self.waiting_bytes > 0 && former_end < end {
+            let freed: u64 = self.by_event.range((former_end, 0)..(end, 0)).map(|(_, bytes)| bytes).sum();
+            self.waiting_bytes -= freed;
+        }
+    }
+}
+
+fn cover(frontier: &mut Frontier, head: &BatchHead, closed: &ClosedGaps) {
+    if head.no_holes {
+        frontier.insert_without_hole(head.number, head.first, head.last, closed);
+    } else {
+        frontier.insert(head.number, head.first, head.last, closed);
+    }
+}

@@ -1,0 +1,1 @@
+//! The sentences of `promises`, "Sequences, duplicates and holes", as tests.

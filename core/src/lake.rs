@@ -1,0 +1,325 @@
+//! The machine: restored from its journal, driven by events, answering with commands. This file only routes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::calls::Calls;
+use crate::catalog::state::Tables;
+use crate::command::{Command, Commands, Op, Outcome};
+use crate::config::Config;
+use crate::context::{Context, StoreView};
+use crate::event::{CallId, ConnId, Event, RequestHead};
+use crate::flush::plan::Asker;
+use crate::flush::{Flusher, Phase};
+use crate::identity::Identity;
+use crate::ingest::Ingest;
+use crate::ingest::accept::Forward;
+use crate::ingest::buffer::BatchKey;
+use crate::journal::rows::{FLUSH_KEY, FlushRow, LAKE_KEY, LakeRow, SETTINGS_KEY};
+use crate::journal::{self, FORMAT_VERSION, Family, NumberedKey, RestoreError, Saved};
+use crate::ops::Ops;
+use crate::pending::Pending;
+use crate::seed::{Draws, Seed};
+use crate::settings::Settings;
+use crate::time::{Clock, MachineTime, Timestamp};
+use crate::wire::server::{FlushResponse, ServerMessage};
+
+/// The path below which everything is found a second time.
+pub const MOUNT: &str = "/lakehouse";
+
+/// When to deliver [`Event::Wake`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadline {
+    /// Milliseconds from the last step.
+    pub after_ms: u64,
+    /// What for, for people.
+    pub why: &'static str,
+}
+
+/// The state machine. See the crate's first page.
+#[derive(Debug)]
+pub struct Lake {
+    location: Arc<str>,
+    clock: Clock,
+    draws: Draws,
+    ops: Ops<Pending>,
+    rooms: Rooms,
+}
+
+/// The rooms of the machine: all its state but time, names and chance.
+#[derive(Debug)]
+struct Rooms {
+    settings: Settings,
+    identity: Identity,
+    ingest: Ingest,
+    flusher: Flusher,
+    tables: Tables,
+    calls: Calls,
+    begun: bool,
+    stopping: bool,
+    stopped: bool,
+}
+
+impl Lake {
+    /// Begins a life. `location` is where readers find the store (`file:///…`, `s3://bucket/prefix`, no slash at the
+    /// end); `config` is what the operator set, before changes at run time, which the journal remembers.
+    ///
+    /// # Errors
+    /// The journal is of a later release, or damaged.
+    ///
+    /// # Panics
+    /// If `config` is not valid: see [`Config::validate`].
+    pub fn restore(
+        config: Config,
+        location: String,
+        seed: Seed,
+        now: Timestamp,
+        saved: Saved,
+    ) -> Result<Lake, RestoreError> {
+        assert_eq!(config.validate(), Ok(()), "hosts validate the config");
+        let mut rows = Rows::default();
+        for (key, value) in &saved.control {
+            rows.take(key, value)?;
+        }
+        let settings = Settings::restore(config, rows.settings);
+        let mut batches: Vec<(u64, BatchKey)> = Vec::new();
+        for key in &saved.batch_keys {
+            let parsed = NumberedKey::parse(key)?;
+            if parsed.family == Family::Batch && parsed.chunk == 0 {
+                batches.push((parsed.number, journal::decode(key, parsed.head)?));
+            }
+        }
+        // Time goes on from the latest moment that any row speaks of.
+        let newest = batches.iter().map(|(_, key)| key.head.time).max().unwrap_or_default();
+        let saved_at = (rows.flush.time >= newest && rows.flush.time > MachineTime(0)).then_some(rows.flush.host_time);
+        let clock = Clock::resume(newest.max(rows.flush.time), saved_at, now, settings.config().max_clock_step_ms);
+        let mut draws = Draws::new(seed);
+        let ops = Ops::new(draws.life());
+        let mut ingest = Ingest::new();
+        ingest.restore(batches, rows.flush.next_place);
+        let mut flusher = Flusher::new(rows.flush, clock.now());
+        flusher.want_unwritten_hints(&rows.tables, settings.config(), clock.now());
+        let identity = Identity::new(rows.lake.map(|row| row.lake), &mut draws);
+        let tables = rows.tables;
+        let calls = Calls::new(&location);
+        let location = Arc::from(location);
+        let (begun, stopping, stopped) = (false, false, false);
+        let rooms = Rooms { settings, identity, ingest, flusher, tables, calls, begun, stopping, stopped };
+        Ok(Lake { location, clock, draws, ops, rooms })
+    }
+
+    /// Takes one event and adds what is to be done about it to `out`. Cannot fail; `now` is the host's clock.
+    pub fn step(&mut self, now: Timestamp, event: Event, out: &mut Commands) {
+        let machine_now = self.clock.advance(now);
+        let Lake { location, draws, ops, rooms, .. } = self;
+        let config = rooms.settings.config_shared();
+        let store = rooms.store_view(machine_now);
+        let mut cx = Context { now: machine_now, wall: now, config: &config, location, store, ops, draws, out };
+        rooms.begin(&mut cx);
+        rooms.handle(event, &mut cx);
+        rooms.settle(&mut cx);
+    }
+
+    /// When to deliver [`Event::Wake`] if nothing else happens. Recomputed after each step.
+    pub fn deadline(&self) -> Option<Deadline> {
+        self.rooms.deadline(self.clock.now())
+    }
+
+    /// Sockets that are open, for tests of hosts.
+    pub fn open_connections(&self) -> Vec<ConnId> {
+        self.rooms.ingest.conns.ids().collect()
+    }
+}
+
+impl Rooms {
+    fn store_view(&self, now: MachineTime) -> StoreView {
+        let next_flush = self.flusher.next_trigger(&self.ingest, self.settings.config());
+        StoreView {
+            breaker: self.flusher.breaker.state(),
+            failing: self.flusher.breaker.is_failing(),
+            flushing: self.flusher.is_running(),
+            next_flush_ms: next_flush.map(|(due, _)| due.since_ms(now)),
+            last_flush_ms: self.flusher.stats.last.as_ref().map(|last| last.ended_ms),
+        }
+    }
+
+    /// The first step of a life asks whose store it is, and for what the former life left.
+    fn begin(&mut self, cx: &mut Context<'_>) {
+        if !self.begun {
+            self.begun = true;
+            self.identity.begin(cx);
+            self.ingest.begin(cx);
+        }
+    }
+
+    fn deadline(&self, now: MachineTime) -> Option<Deadline> {
+        if !self.begun {
+            return Some(Deadline { after_ms: 0, why: "a life begins" });
+        }
+        let config = self.settings.config();
+        let commit = self.flusher.commit_deadline().map(|due| (due, "commit retry"));
+        let flush = self.flusher.deadline(&self.ingest, config);
+        let ingest = self.ingest.deadline(config);
+        let identity = self.identity.deadline().map(|due| (due, "store marker"));
+        let (due, why) = [commit, flush, ingest, identity].into_iter().flatten().min()?;
+        Some(Deadline { after_ms: due.since_ms(now).min(config.max_clock_step_ms), why })
+    }
+
+    fn handle(&mut self, event: Event, cx: &mut Context<'_>) {
+        match event {
+            Event::Opened { conn, peer, attachment } => self.ingest.opened(conn, &peer, attachment.as_ref(), cx),
+            Event::Received { conn, frame } => {
+                let forward = self.ingest.received(conn, &frame, cx);
+                if let Some(Forward::Flush(conn, correlation_id)) = forward {
+                    self.flush_asked(Asker::Conn { conn, correlation_id }, cx);
+                }
+            }
+            Event::Sent { conn, bytes } => self.ingest.conns.sent(conn, bytes, cx.now, cx.out),
+            Event::Closed { conn } => self.ingest.closed(conn, cx),
+            Event::Requested { call, head } => self.requested(call, &head, cx),
+            Event::BodyChunk { call, bytes, last } => self.body_chunk(call, bytes, last, cx),
+            Event::CallGone { call } => {
+                self.calls.gone(call);
+                self.flusher.requests.gone(call);
+            }
+            Event::Wake => self.ingest.wake(cx),
+            Event::Shutdown => self.shutdown(),
+            Event::Done { op, outcome } => self.done(op, outcome, cx),
+        }
+    }
+
+    fn done(&mut self, op: Op, outcome: Outcome, cx: &mut Context<'_>) {
+        let Some(purpose) = cx.ops.finish(op) else { return };
+        let Rooms { ingest, flusher, tables, .. } = self;
+        match purpose {
+            Pending::Identity(step) => self.identity.done(step, outcome, cx),
+            Pending::SaveBatch { place } => ingest.batch_saved(place, outcome, cx),
+            Pending::ReadBackBatch { place } => ingest.batch_read_back(place, outcome, cx),
+            Pending::LoadSource { source } => ingest.source_loaded(source, outcome, cx),
+            Pending::SaveRow => {} // The row is written again with the next release of its source.
+            Pending::SavePlan => flusher.planned(outcome == Outcome::Saved, tables, ingest, cx),
+            Pending::LoadBatch { place } => flusher.batch_loaded(place, outcome, tables, ingest, cx),
+            Pending::Encode { table } => match outcome {
+                Outcome::Worked(output) => flusher.encoded(&table, *output, tables, ingest, cx),
+                outcome => panic!("a host answered work with {outcome:?}"),
+            },
+            Pending::Store(call) => flusher.stored(call, outcome, tables, ingest, cx),
+            Pending::SaveCommit => flusher.commit_saved(outcome, tables, ingest, cx),
+            Pending::ReadBackCommit => flusher.commit_read_back(outcome, tables, ingest, cx),
+            Pending::Hint { folder } => flusher.hint_written(&folder, &outcome, tables, cx),
+            Pending::CallMetadata { call } => self.calls.metadata_read(call, outcome, cx),
+            Pending::SaveSettings { call } => self.settings_saved(call, &outcome, cx),
+        }
+    }
+
+    /// What follows from any event: what has become due, and answers that have become ready.
+    fn settle(&mut self, cx: &mut Context<'_>) {
+        let Rooms { ingest, flusher, tables, .. } = self;
+        flusher.retry(cx);
+        flusher.retry_commit(tables, ingest, cx);
+        self.identity.retry(cx);
+        if self.identity.is_settled() && !ingest.is_recovering() {
+            flusher.begin_if_due(ingest, cx);
+        }
+        ingest.committing = matches!(flusher.phase, Phase::Committing(..));
+        flusher.requests.settle(ingest, flusher.is_running(), cx);
+        for (conn, correlation_id, result) in std::mem::take(&mut flusher.requests.answered) {
+            let response = ServerMessage::FlushResponse(FlushResponse { correlation_id, result });
+            ingest.conns.tell(conn, response, cx.now, cx.out);
+        }
+        flusher.hints.write_due(cx);
+        for (call, message) in std::mem::take(&mut ingest.replies) {
+            self.calls.batch_answered(call, &message, cx);
+        }
+        if self.stopping && !self.stopped && self.may_stop() {
+            self.stopped = true;
+            cx.out.push(Command::Stopped);
+        }
+    }
+
+    fn shutdown(&mut self) {
+        self.stopping = true;
+        self.ingest.stopping = true;
+        self.flusher.requests.stopping = true;
+    }
+
+    /// Whether nothing is left that stopping should wait for. While the store fails, the journal keeps everything.
+    fn may_stop(&self) -> bool {
+        let flushed = !self.flusher.is_running() && self.flusher.hints.is_settled();
+        let saved = self.ingest.oldest_flight().is_none();
+        let empty = self.ingest.buffer.ready().batches == 0 || !self.identity.is_settled();
+        saved && ((flushed && empty) || self.flusher.breaker.is_failing())
+    }
+
+    fn flush_asked(&mut self, asker: Asker, cx: &Context<'_>) {
+        let below = self.ingest.buffer.upcoming_place();
+        self.flusher.requests.add(asker, below, cx.now);
+    }
+
+    fn requested(&mut self, call: CallId, head: &RequestHead, cx: &mut Context<'_>) {
+        match self.calls.requested(call, head, cx) {
+            crate::calls::Need::Nothing => {}
+            crate::calls::Need::Flush => self.flush_asked(Asker::Call(call), cx),
+            crate::calls::Need::View(question) => {
+                let view = crate::calls::View {
+                    ingest: &self.ingest,
+                    flusher: &self.flusher,
+                    tables: &self.tables,
+                    settings: &self.settings,
+                    stopping: self.stopping,
+                };
+                self.calls.show(call, question, &view, cx);
+            }
+        }
+    }
+
+    fn body_chunk(&mut self, call: CallId, bytes: Bytes, last: bool, cx: &mut Context<'_>) {
+        match self.calls.body_chunk(call, &bytes, last, cx) {
+            crate::calls::Body::Incomplete => {}
+            crate::calls::Body::Batch(arrived) => self.ingest.take(*arrived, cx),
+            crate::calls::Body::Settings(body) => {
+                if let Err(error) = self.settings.propose(call, &body, cx) {
+                    Calls::respond(call, error.answer(), cx);
+                }
+            }
+        }
+    }
+
+    fn settings_saved(&mut self, call: CallId, outcome: &Outcome, cx: &mut Context<'_>) {
+        let answer = self.settings.saved(call, outcome);
+        Calls::respond(call, answer, cx);
+    }
+}
+
+/// The control rows of the journal, by room.
+#[derive(Default)]
+struct Rows {
+    lake: Option<LakeRow>,
+    flush: FlushRow,
+    settings: Option<Bytes>,
+    tables: Tables,
+}
+
+impl Rows {
+    fn take(&mut self, key: &Bytes, value: &Bytes) -> Result<(), RestoreError> {
+        match &key[..] {
+            LAKE_KEY => {
+                let row: LakeRow = journal::decode(key, value)?;
+                if row.format_version > FORMAT_VERSION {
+                    return Err(RestoreError::Newer { found: row.format_version });
+                }
+                self.lake = Some(row);
+            }
+            FLUSH_KEY => self.flush = journal::decode(key, value)?,
+            SETTINGS_KEY => self.settings = Some(value.clone()),
+            other => {
+                if !self.tables.restore(other, value)? {
+                    let what = "no room of this release knows it".to_owned();
+                    return Err(RestoreError::Damaged { key: other.escape_ascii().to_string(), what });
+                }
+            }
+        }
+        Ok(())
+    }
+}

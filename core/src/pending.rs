@@ -1,0 +1,72 @@
+//! What a command was issued for: the machine's memory of every open command.
+
+use crate::event::CallId;
+use crate::flush::call::StoreCall;
+
+/// The purpose of an open command. Its `Done` goes to the room that is named here.
+#[derive(Debug)]
+pub(crate) enum Pending {
+    /// The lake's identity, at the start of a life.
+    Identity(IdentityOp),
+    /// A batch is being written to the journal.
+    SaveBatch {
+        /// Its place.
+        place: u64,
+    },
+    /// Nobody knows whether a batch was written: its key is read back.
+    ReadBackBatch {
+        /// Its place.
+        place: u64,
+    },
+    /// A source at rest is being loaded.
+    LoadSource {
+        /// Its name.
+        source: String,
+    },
+    /// A row was written that nobody waits for; a failure is tried again with the next one.
+    SaveRow,
+    /// The flush plan is being written.
+    SavePlan,
+    /// A cold batch of the flush is being loaded.
+    LoadBatch {
+        /// Its place.
+        place: u64,
+    },
+    /// Events of one table are being encoded.
+    Encode {
+        /// The table, as events spell it.
+        table: String,
+    },
+    /// A store command of the flush.
+    Store(StoreCall),
+    /// The commit of a flush is being written.
+    SaveCommit,
+    /// Nobody knows whether the commit was written: its row is read back.
+    ReadBackCommit,
+    /// A table's hint for readers by path is being written.
+    Hint {
+        /// The table's folder.
+        folder: String,
+    },
+    /// The metadata that a catalog client asked for.
+    CallMetadata {
+        /// Who asked.
+        call: CallId,
+    },
+    /// New settings are being written.
+    SaveSettings {
+        /// Who asked.
+        call: CallId,
+    },
+}
+
+/// The steps of finding out whose store this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IdentityOp {
+    /// A new lake's row is being written.
+    SaveRow,
+    /// The store's marker is being written.
+    PutMarker,
+    /// The store's marker is being read.
+    GetMarker,
+}
