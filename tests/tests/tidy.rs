@@ -37,9 +37,10 @@ fn core_has_no_chance() {
 
 #[test]
 fn core_has_no_thread_and_no_async() {
-    let words = ["std::thread", "thread::", "thread_local!", "Mutex", "RwLock", "async fn", "async move", ".await"];
+    let words = ["std::thread", "thread::", "thread_local!", "Mutex", "RwLock", "async fn", "async move"];
+    let waits = [".await;", ".await?", ".await)", ".await."];
     let atomics = ["std::sync::atomic", "AtomicU", "AtomicBool", "OnceLock", "LazyLock"];
-    let all: Vec<&str> = words.into_iter().chain(atomics).collect();
+    let all: Vec<&str> = words.into_iter().chain(atomics).chain(waits).collect();
     check("core is one machine that is stepped", &places(&files("core/src", &[".rs"]), &all));
 }
 
@@ -85,8 +86,12 @@ fn no_file_knows_the_machine_it_was_made_on() {
 
 #[test]
 fn every_module_says_what_it_does() {
-    let silent: Vec<String> =
-        rust().into_iter().filter(|file| !file.text.starts_with("//!")).map(|file| file.path).collect();
+    // A test file beside its module is opened by the module.
+    let silent: Vec<String> = rust()
+        .into_iter()
+        .filter(|file| !file.text.starts_with("//!") && !file.path.ends_with("tests.rs"))
+        .map(|file| file.path)
+        .collect();
     check("files that do not open with `//!`", &silent);
 }
 
