@@ -499,3 +499,7 @@ fn kept<T: Serialize>(value: T) -> Arc<Kept<T>> {
     let text = serde_json::to_string(&value).expect("schemas and specs always serialise");
     Arc::new(Kept::new(value, text.into()))
 }
+
+#[cfg(test)]
+#[path = "commit_tests.rs"]
+mod tests;
