@@ -7,6 +7,7 @@ import pytest
 
 from conftest import ON_DEMAND
 from ground import engines
+from ground.server import Dolake
 from ground.wire import Socket, batch_message, connect_message, insert, inserts
 
 GOOD = batch_message("bad", 1, inserts(1, 3))
@@ -70,8 +71,6 @@ BAD_BATCHES = {
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    from ground.server import Dolake
-
     with Dolake(tmp_path_factory.mktemp("bad"), config=ON_DEMAND) as server:
         yield server
 

@@ -1,13 +1,15 @@
 """Killed with -9 at any moment under load: every acked event is in the lake once, and every reader agrees."""
 
 import random
+import subprocess
 import time
 
 import pytest
 
 from ground import engines
 from ground.model import Model
-from ground.wire import Producer
+from ground.server import BINARY, REPOSITORY
+from ground.wire import Producer, Socket, inserts
 
 SOURCES = ["shop-1", "shop-2", "shop-3", "shop-4"]
 CONFIG = {"flushThresholdEvents": 1500, "flushIntervalMs": 400, "flushThresholdMs": 400}
@@ -89,8 +91,6 @@ def test_every_acked_event_is_there_once_after_many_kills(serve, seed, kills):
 @pytest.mark.parametrize("moment_ms", [0, 5, 20, 60, 150, 400])
 def test_what_was_acked_outlives_a_kill_right_after_its_ack(serve, moment_ms):
     """An ack is only worth what is there after the next breath."""
-    from ground.wire import Socket, inserts
-
     server = serve(config={"flushThresholdEvents": 100, "flushIntervalMs": 100})
     with Socket(server) as socket:
         socket.hello("a")
@@ -108,10 +108,6 @@ def test_what_was_acked_outlives_a_kill_right_after_its_ack(serve, moment_ms):
 
 def test_the_produce_command_gets_everything_through_kills(serve, tmp_path, flights):
     """`dolake produce` is a producer like any other: it dials again, resends, and ends when all is persisted."""
-    import subprocess
-
-    from ground.server import BINARY, REPOSITORY
-
     server = serve(config=CONFIG)
     path = REPOSITORY / "io" / "demo" / "shard-2.ndjson"
     producer = subprocess.Popen(

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from ground.engines import connect_duckdb, scan_folder, table_folders
 from ground.server import BINARY, Dolake, free_port, run
 from ground.wire import Socket, inserts
 
@@ -159,8 +160,6 @@ def test_a_lost_version_hint_is_repaired_at_start(serve):
         socket.batch("a", 1, inserts(1, 10))
         socket.flush("a")
     server.stop()
-    from ground.engines import scan_folder, table_folders
-
     folder = table_folders(server.store)["notes"]
     hint = folder / "metadata" / "version-hint.text"
     right = hint.read_text()
@@ -181,8 +180,6 @@ def test_verify_finds_what_is_not_true(serve, harm):
         socket.flush("a")
     server.stop()
     server.verify()
-    from ground.engines import table_folders
-
     folder = table_folders(server.store)["notes"]
     data, = folder.rglob("*.parquet")
     if harm == "a data file is gone":
@@ -217,8 +214,6 @@ def test_a_lake_can_be_moved_with_its_folder_and_read_by_scan(serve, tmp_path):
         socket.batch("a", 1, inserts(1, 10))
         socket.flush("a")
     server.stop()
-    from ground.engines import connect_duckdb, table_folders
-
     moved = shutil.copytree(server.store, tmp_path / "moved")
     folder = table_folders(moved)["notes"]
     shutil.rmtree(server.store)

@@ -9,6 +9,7 @@ import collections
 import datetime
 import decimal
 import json
+import re
 
 FIXED = ["_cdc_key", "_cdc_source", "_cdc_epoch", "_cdc_seq", "_cdc_ts", "_cdc_rescued", "_cdc_op", "_cdc_before"]
 
@@ -50,7 +51,7 @@ class Model:
         assert not phantom, f"{reader} {table}: {len(phantom)} events that were never accepted: {sorted(phantom)[:5]}"
         for row in rows:
             want = expected[row["_cdc_source"], row["_cdc_epoch"] or "", row["_cdc_seq"]]
-            got = lake_row(row)
+            got = lake_row(row, want)
             difference = first_difference(want, got)
             assert difference is None, f"{reader} {table} {want['_cdc_source']} {want['_cdc_seq']}: {difference}"
 
@@ -69,26 +70,72 @@ def expected_row(source, epoch, event):
     }
 
 
-def lake_row(row):
-    """A row as an engine gave it, `_cdc_ts` in microseconds since 1970, in the model's shape."""
-    kept = {key: value for key, value in row.items() if key not in ("_cdc_rescued", *FIXED)}
-    fixed = {key: row.get(key) for key in FIXED if key != "_cdc_rescued"}
-    whole = {**kept, "_cdc_before": fixed.pop("_cdc_before")}
+def lake_row(row, want):
+    """A row as an engine gave it, `_cdc_ts` in microseconds since 1970, in the model's shape.
+
+    `want` says only where a rescued path leads, because a key may have dots and brackets in it.
+    """
+    whole = {key: value for key, value in row.items() if key not in FIXED or key == "_cdc_before"}
+    fixed = {key: row.get(key) for key in FIXED if key not in ("_cdc_rescued", "_cdc_before")}
     for path, value in exact(row.get("_cdc_rescued") or "{}").items():
-        put(whole, path, value)
-    before = pruned(whole.pop("_cdc_before") or {})
+        put(whole, path, value, want)
+    before = pruned(whole.pop("_cdc_before", None) or {})
     return {**(pruned(whole) or {}), **fixed, "_cdc_before": before}
 
 
-def put(row, path, value):
-    """Puts a rescued value where its column would have had it. A path is a column, or one inside `_cdc_before`."""
-    if path in row or "." not in path:
-        row[path] = value
+def put(place, path, value, want):
+    """Puts a rescued value where its column would have had it, and makes the way there."""
+    if isinstance(want, list):
+        index, rest = path[1:].split("]", 1)
+        step, rest, inner = int(index), rest.lstrip("."), want[int(index)]
+    else:
+        fitting = [key for key in want if path == key or path.startswith((f"{key}.", f"{key}["))]
+        step = max(fitting, key=len, default=path)
+        rest, inner = path[len(step):].removeprefix("."), want.get(step)
+    if not rest:
+        place[step] = value
         return
-    first, rest = path.split(".", 1)
-    if row.get(first) is None:
-        row[first] = {}
-    put(row[first], rest, value)
+    if place[step] is None if isinstance(place, list) else place.get(step) is None:
+        place[step] = [None] * len(inner) if isinstance(inner, list) else {}
+    put(place[step], rest, value, inner)
+
+
+class Names:
+    """Columns back to the JSON they stand for, as a table's schema tells: the contract of a field's doc.
+
+    `key "A b"`: the JSON key, where a column could not have its name; `json`, `json[]`: texts of JSON.
+    """
+
+    def __init__(self, schema):
+        self.fields = schema.fields
+
+    def rows(self, rows):
+        return [self._object(self.fields, row) for row in rows]
+
+    def _object(self, fields, value):
+        known = {field.name: field for field in fields}
+        found = {}
+        for name, inner in value.items():
+            field = known[name]
+            key = re.search(r'key ("(?:[^"\\]|\\.)*")', field.doc or "")
+            marked = re.match(r"json((?:\[\])*)", field.doc or "")
+            decoded = texts(inner, len(marked[1]) // 2) if marked else self._value(field.field_type, inner)
+            found[json.loads(key[1]) if key else name] = decoded
+        return found
+
+    def _value(self, kind, value):
+        if value is None or kind.is_primitive:
+            return value
+        if hasattr(kind, "element_type"):
+            return [self._value(kind.element_type, inner) for inner in value]
+        return self._object(kind.fields, value)
+
+
+def texts(value, depth):
+    """JSON texts, in lists of lists of this depth, as what they say."""
+    if value is None:
+        return None
+    return [texts(inner, depth - 1) for inner in value] if depth else exact(value)
 
 
 def first_difference(want, got, path=""):
