@@ -31,6 +31,7 @@ pub mod seed;
 mod settings;
 pub mod table;
 pub mod time;
+pub mod verify;
 pub mod wire;
 
 pub use command::{Command, Commands, Op, Outcome};

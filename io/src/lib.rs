@@ -5,7 +5,6 @@
 //! [`cli`] is the command line and puts it all together in [`cli::serve`].
 
 pub mod cli;
-mod core_stub;
 pub mod host;
 pub mod journal;
 pub mod net;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::core_stub::Lake;
+use dolake_core::Lake;
 use dolake_core::config::ConfigError;
 use dolake_core::{Config, Event, Seed};
 use tokio::net::TcpListener;
@@ -113,6 +113,9 @@ pub enum StartError {
         /// What the machine said.
         message: String,
     },
+    /// The machine cannot go on.
+    #[error("{0}")]
+    Halted(String),
     /// The system gives no runtime, signals or randomness.
     #[error("the system refuses what a server needs: {0}")]
     System(String),
@@ -152,29 +155,39 @@ async fn serve(args: &Args) -> Result<(), StartError> {
 
     let (inbox, inputs) = inbox();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let (ready, mut machine_ready) = oneshot::channel();
     let machine = Machine::new(
         lake,
         Journal::start(db, inbox.clone()),
         StoreQueue::start(store, inbox.clone()),
         WorkPool::start(cores, &inbox),
+        ready,
     );
-    let (stopped, machine_stopped) = oneshot::channel();
+    let (stopped, mut machine_ended) = oneshot::channel();
     thread::spawn("machine", move || {
-        machine.run(&inputs);
-        let _ = stopped.send(());
+        let _ = stopped.send(machine.run(&inputs));
     });
     let (stop_network, network_told) = oneshot::channel::<()>();
     let network = Arc::new(Network::new(inbox.clone()));
     let network = tokio::spawn(server::serve(listener, network, async {
         let _ = network_told.await;
     }));
-    announce(address).map_err(system)?;
-
-    signals.until_stopped(&inbox, machine_stopped).await;
+    let end = tokio::select! {
+        Ok(()) = &mut machine_ready => {
+            announce(address).map_err(system)?;
+            signals.until_ended(&inbox, &mut machine_ended).await
+        }
+        end = signals.until_ended(&inbox, &mut machine_ended) => end,
+    };
     let _ = stop_network.send(());
     let _ = tokio::time::timeout(LEAVE, network).await;
-    info!("stopped");
-    Ok(())
+    match end {
+        End::Stopped => {
+            info!("stopped");
+            Ok(())
+        }
+        End::Halted(reason) => Err(StartError::Halted(reason)),
+    }
 }
 
 fn system(error: impl Display) -> StartError {
@@ -221,12 +234,12 @@ impl Signals {
         Ok(Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
-    /// Tells the machine at the first signal, ends the process at the second, returns when the machine has stopped.
-    async fn until_stopped(&mut self, inbox: &Inbox, mut machine_stopped: oneshot::Receiver<()>) {
+    /// Tells the machine at the first signal, ends the process at the second, returns when the machine has ended.
+    async fn until_ended(&mut self, inbox: &Inbox, machine_ended: &mut oneshot::Receiver<End>) -> End {
         let mut asked = false;
         loop {
             tokio::select! {
-                _ = &mut machine_stopped => return,
+                end = &mut *machine_ended => return end.expect("a machine thread that panics ends the process"),
                 _ = self.interrupt.recv() => {}
                 _ = self.terminate.recv() => {}
             }

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::core_stub::Lake;
+use dolake_core::Lake;
 use dolake_core::command::Command;
 use dolake_core::event::{CallId, ConnId};
 use dolake_core::{Event, Timestamp};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
 use tracing::trace;
 
 use super::inbox::{Ballast, Input, ToCall, ToSocket};
@@ -29,7 +30,18 @@ pub struct Machine {
     calls: BTreeMap<CallId, ToCall>,
     /// Reused from step to step.
     commands: Vec<Command>,
-    stopped: bool,
+    /// Told once, when the machine takes events.
+    ready: Option<oneshot::Sender<()>>,
+    end: Option<End>,
+}
+
+/// How a machine ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// As it was asked to: everything is flushed, or safe in the journal.
+    Stopped,
+    /// It cannot go on before an operator has acted: why.
+    Halted(String),
 }
 
 /// The host's wall clock.
@@ -40,7 +52,13 @@ pub fn now() -> Timestamp {
 
 impl Machine {
     /// Puts the machine and its hands together.
-    pub fn new(lake: Lake, journal: Journal, store: StoreQueue, work: WorkPool) -> Machine {
+    pub fn new(
+        lake: Lake,
+        journal: Journal,
+        store: StoreQueue,
+        work: WorkPool,
+        ready: oneshot::Sender<()>,
+    ) -> Machine {
         Machine {
             lake,
             journal,
@@ -49,14 +67,16 @@ impl Machine {
             sockets: BTreeMap::new(),
             calls: BTreeMap::new(),
             commands: Vec::new(),
-            stopped: false,
+            ready: Some(ready),
+            end: None,
         }
     }
 
-    /// Runs until the machine says [`Command::Stopped`], then says goodbye to the sockets and closes the journal.
-    pub fn run(mut self, inputs: &Receiver<Input>) {
+    /// Runs until the machine says [`Command::Stopped`] or [`Command::Halt`], then says goodbye to the sockets and
+    /// closes the journal.
+    pub fn run(mut self, inputs: &Receiver<Input>) -> End {
         let mut wake_at = self.wake_at();
-        while !self.stopped {
+        while self.end.is_none() {
             let timeout = wake_at.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
             match inputs.recv_timeout(timeout) {
                 // A deadline that has passed goes first, so that a full inbox cannot put it off for ever.
@@ -74,6 +94,7 @@ impl Machine {
         self.sockets.clear();
         self.calls.clear();
         self.journal.close();
+        self.end.unwrap_or(End::Stopped)
     }
 
     fn wake_at(&self) -> Option<Instant> {
@@ -148,7 +169,13 @@ impl Machine {
                     let _ = handle.answer.send((head, body));
                 }
             }
-            Command::Stopped => self.stopped = true,
+            Command::Ready => {
+                if let Some(ready) = self.ready.take() {
+                    let _ = ready.send(());
+                }
+            }
+            Command::Halt { reason } => self.end = Some(End::Halted(reason)),
+            Command::Stopped => self.end = Some(End::Stopped),
         }
     }
 

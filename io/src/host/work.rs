@@ -8,7 +8,6 @@ use dolake_core::table::job::Job;
 use super::class_queue::ClassQueue;
 use super::inbox::Inbox;
 use super::thread;
-use crate::core_stub::RunJob;
 
 /// The running pool. Dropped, it lets its threads finish what they are at.
 #[derive(Debug)]

@@ -10,7 +10,8 @@ use std::thread::JoinHandle;
 use dolake_core::command::{Failure, Key, Op, Outcome, Write};
 use tracing::{error, warn};
 
-use crate::core_stub::{BATCH_RANGE, CONTROL_RANGE, Saved};
+use dolake_core::Saved;
+use dolake_core::journal::{BATCH_RANGE, CONTROL_RANGE};
 use crate::host::inbox::{Ballast, Inbox};
 use crate::host::thread;
 use db::{Db, SaveResult};
