@@ -18,7 +18,10 @@ pub mod event;
 mod flush;
 pub mod http;
 pub mod iceberg;
+mod identity;
 pub mod ingest;
+pub mod journal;
+pub mod lake;
 pub mod limits;
 mod ops;
 mod pending;
@@ -28,6 +31,7 @@ pub mod seed;
 mod settings;
 pub mod table;
 pub mod time;
+pub mod verify;
 pub mod wire;
 
 pub use command::{Command, Commands, Op, Outcome};

@@ -1,7 +1,384 @@
-//! From a parsed batch to an answer: sources and their frontiers, the journal, acks.
+//! Taking events in: sources, their frontiers, the journal, and the acks.
 //!
-//! Where to read on: [`frontier`] is what one epoch of a source has covered, [`source`] everything that is known of one
-//! source, and how it answers a batch.
+//! [`conn`] keeps connections and the order of answers; [`source`] decides what a batch is (new, repeated, early,
+//! impossible); [`accept`] journals what is new and answers when it is durable; [`greet`] answers `connect`;
+//! [`release`] ends a batch's life in the journal; [`buffer`] is what lies between the two; [`answers`] words the
+//! messages.
 
+pub(crate) mod accept;
+pub(crate) mod answers;
+pub(crate) mod buffer;
+pub(crate) mod conn;
 pub mod frontier;
+pub(crate) mod greet;
+pub(crate) mod release;
 pub mod source;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::command::Outcome;
+use crate::config::Config;
+use crate::context::Context;
+use crate::event::{CallId, ConnId, Peer};
+use crate::journal;
+use crate::journal::rows::source_range;
+use crate::pending::Pending;
+use crate::time::MachineTime;
+use crate::wire::batch::CdcBatch;
+use crate::wire::client::Connect;
+use crate::wire::server::ServerMessage;
+use accept::Flight;
+use buffer::{BatchKey, Buffer, Buffered};
+use conn::{Conns, Ticket};
+use source::{BatchHead, Rules, SavedSource, Source};
+
+/// Delay before the journal is read again after it failed.
+const RELOAD_MS: u64 = 1_000;
+
+/// All that concerns sources and their batches.
+#[derive(Debug)]
+pub(crate) struct Ingest {
+    pub(crate) conns: Conns,
+    pub(crate) buffer: Buffer,
+    pub(crate) stats: IngestStats,
+    /// A commit's transaction is on its way: sources' rows must not be written beside it.
+    pub(crate) committing: bool,
+    /// The machine is to stop: what is new is refused.
+    pub(crate) stopping: bool,
+    /// Answers to `POST /cdc` that are due.
+    pub(crate) replies: Vec<(CallId, ServerMessage)>,
+    sources: BTreeMap<String, Slot>,
+    /// Heads that a former life left, until their source is loaded.
+    restored: BTreeMap<String, Vec<BatchHead>>,
+    /// Batches whose save is on its way, by place.
+    flights: BTreeMap<u64, Flight>,
+    /// Batches that wait for the fate of another one's save.
+    waiting: BTreeMap<u64, Vec<Arrived>>,
+    /// Sources with an open hole or something else that time changes.
+    timed: BTreeSet<String>,
+    /// Journal reads to be tried again.
+    reloads: Vec<(MachineTime, Reload)>,
+}
+
+#[derive(Debug)]
+enum Slot {
+    Loading(Vec<Input>),
+    Ready(Box<SourceState>),
+}
+
+/// One source that was heard of lately.
+#[derive(Debug)]
+pub(crate) struct SourceState {
+    pub(crate) source: Source,
+    pub(crate) conns: BTreeSet<ConnId>,
+    pub(crate) shard_name: Option<String>,
+    pub(crate) connected_at_ms: Option<i64>,
+    pub(crate) last_activity_ms: i64,
+    pub(crate) last_received: u64,
+    pub(crate) batches: u64,
+    pub(crate) events: u64,
+    /// The last mark that was sent, by epoch.
+    marked: BTreeMap<String, u64>,
+    /// Places whose save is on its way.
+    pending: BTreeSet<u64>,
+}
+
+/// Something that needs its source.
+#[derive(Debug)]
+enum Input {
+    Connect(ConnId, Ticket, Connect),
+    Batch(Arrived),
+}
+
+/// A batch on its way in.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    pub(crate) batch: Arc<CdcBatch>,
+    pub(crate) origin: Origin,
+}
+
+/// Who waits for the answer to a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A message on a connection.
+    Conn(ConnId, Ticket),
+    /// `POST /cdc`; whether its numbers are sparse.
+    Call(CallId, bool),
+}
+
+#[derive(Debug)]
+enum Reload {
+    Source(String),
+    Batch(u64),
+}
+
+/// Counters since the start of this life.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct IngestStats {
+    pub(crate) messages: u64,
+    pub(crate) batches_accepted: u64,
+    pub(crate) events_accepted: u64,
+    pub(crate) duplicates: u64,
+    pub(crate) repeats: u64,
+    pub(crate) nacks: BTreeMap<&'static str, u64>,
+    pub(crate) acks: u64,
+    pub(crate) holes_closed: u64,
+    pub(crate) source_ahead: u64,
+    pub(crate) checks: u64,
+    /// The last holes that were closed, for `/status` and the log.
+    pub(crate) closed_holes: Vec<String>,
+}
+
+impl Ingest {
+    /// An ingest that knows nothing yet.
+    pub(crate) fn new() -> Ingest {
+        Ingest {
+            conns: Conns::default(),
+            buffer: Buffer::default(),
+            stats: IngestStats::default(),
+            committing: false,
+            stopping: false,
+            replies: Vec::new(),
+            sources: BTreeMap::new(),
+            restored: BTreeMap::new(),
+            flights: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            timed: BTreeSet::new(),
+            reloads: Vec::new(),
+        }
+    }
+
+    /// Takes over the batches that a former life left in the journal.
+    pub(crate) fn restore(&mut self, batches: Vec<(u64, BatchKey)>, next_place: u64) {
+        self.buffer = Buffer::new(next_place);
+        for (place, key) in batches {
+            self.restored.entry(key.source.clone()).or_default().push(key.head.clone());
+            let arrived = key.head.time;
+            self.buffer.insert(place, Buffered { key, hot: None, arrived }, 0);
+        }
+    }
+
+    /// Loads the sources of the batches that a former life left.
+    pub(crate) fn begin(&mut self, cx: &mut Context<'_>) {
+        let sources: Vec<String> = self.restored.keys().cloned().collect();
+        for source in sources {
+            self.slot(&source, cx);
+        }
+    }
+
+    /// Whether sources of a former life are still being loaded.
+    pub(crate) fn is_recovering(&self) -> bool {
+        !self.restored.is_empty()
+    }
+
+    /// Memory that hot batches may take.
+    pub(crate) fn hot_bytes_max(config: &Config) -> u64 {
+        config.memory_budget_bytes / 2
+    }
+
+    /// The oldest batch that is still to be flushed or whose save is on its way.
+    pub(crate) fn oldest_unsettled_place(&self) -> Option<u64> {
+        let ready = self.buffer.first_ready();
+        ready.into_iter().chain(self.oldest_flight()).min()
+    }
+
+    /// The oldest batch whose save is on its way.
+    pub(crate) fn oldest_flight(&self) -> Option<u64> {
+        self.flights.keys().next().copied()
+    }
+
+    /// A socket is there, perhaps one that outlived the machine.
+    pub(crate) fn opened(&mut self, conn: ConnId, peer: &Peer, attachment: Option<&Bytes>, cx: &mut Context<'_>) {
+        self.conns.open(conn, peer, attachment);
+        let source = self.conns.introduction(conn).map(|introduction| introduction.source.clone());
+        if let Some(source) = source {
+            self.slot(&source, cx);
+            self.adopt_sockets(&source, cx.now);
+        }
+    }
+
+    /// Sources in memory, by name.
+    pub(crate) fn states(&self) -> impl Iterator<Item = (&String, &SourceState)> {
+        self.sources.iter().filter_map(|(name, slot)| match slot {
+            Slot::Ready(state) => Some((name, &**state)),
+            Slot::Loading(_) => None,
+        })
+    }
+
+    fn state(&mut self, source: &str) -> Option<&mut SourceState> {
+        match self.sources.get_mut(source) {
+            Some(Slot::Ready(state)) => Some(state),
+            Some(Slot::Loading(_)) | None => None,
+        }
+    }
+
+    /// The slot of a source; begins to load one that was not heard of.
+    fn slot(&mut self, source: &str, cx: &mut Context<'_>) -> &mut Slot {
+        if !self.sources.contains_key(source) {
+            cx.load(source_range(source), Pending::LoadSource { source: source.to_owned() });
+            self.sources.insert(source.to_owned(), Slot::Loading(Vec::new()));
+        }
+        self.sources.get_mut(source).expect("it was just put there")
+    }
+
+    /// Hands something to its source, now or when that is loaded.
+    fn enter(&mut self, source: &str, input: Input, cx: &mut Context<'_>) {
+        match self.slot(source, cx) {
+            Slot::Loading(waiting) => waiting.push(input),
+            Slot::Ready(_) => self.handle(input, cx),
+        }
+    }
+
+    fn handle(&mut self, input: Input, cx: &mut Context<'_>) {
+        match input {
+            Input::Connect(conn, ticket, connect) => self.greet(conn, ticket, connect, cx),
+            Input::Batch(arrived) => self.arrive(arrived, cx),
+        }
+    }
+
+    /// A source's row came from the journal.
+    pub(crate) fn source_loaded(&mut self, name: String, outcome: Outcome, cx: &mut Context<'_>) {
+        let row = match outcome {
+            Outcome::Loaded(entries) => entries.into_iter().next(),
+            Outcome::Refused(_) | Outcome::Unknown(_) => {
+                self.reloads.push((cx.now.after_ms(RELOAD_MS), Reload::Source(name)));
+                return;
+            }
+            outcome @ (Outcome::Saved
+            | Outcome::Put
+            | Outcome::Got(_)
+            | Outcome::Deleted
+            | Outcome::Worked(_)
+            | Outcome::Absent
+            | Outcome::Conflict) => panic!("a host answered a load with {outcome:?}"),
+        };
+        let saved = row.map(|(_, value)| {
+            SavedSource::decode(&value)
+                .unwrap_or_else(|error| panic!("the journal's row of source {name:?} cannot be read: {error}"))
+        });
+        let heads = self.restored.remove(&name).unwrap_or_default();
+        let source = Source::restore(saved, heads, cx.now);
+        let state = SourceState {
+            source,
+            conns: BTreeSet::new(),
+            shard_name: None,
+            connected_at_ms: None,
+            last_activity_ms: cx.wall.0,
+            last_received: 0,
+            batches: 0,
+            events: 0,
+            marked: BTreeMap::new(),
+            pending: BTreeSet::new(),
+        };
+        let Some(Slot::Loading(waiting)) = self.sources.insert(name.clone(), Slot::Ready(Box::new(state))) else {
+            panic!("source {name:?} was loaded twice");
+        };
+        self.adopt_sockets(&name, cx.now);
+        self.find_ready(&name);
+        for input in waiting {
+            self.handle(input, cx);
+        }
+    }
+
+    /// Sockets that outlived the machine belong to their source again.
+    fn adopt_sockets(&mut self, name: &str, now: MachineTime) {
+        let conns: BTreeSet<ConnId> = self
+            .conns
+            .ids()
+            .filter(|conn| self.conns.introduction(*conn).is_some_and(|introduction| introduction.source == name))
+            .collect();
+        if conns.is_empty() {
+            return;
+        }
+        if let Some(state) = self.state(name) {
+            state.conns = conns;
+            state.source.set_connected(true, now);
+        }
+    }
+
+    /// Marks what a flush may take of a source, and whether time changes anything for it.
+    fn find_ready(&mut self, name: &str) {
+        let Some(Slot::Ready(state)) = self.sources.get(name) else { return };
+        for place in state.source.flushable() {
+            self.buffer.mark_ready(place);
+        }
+        if state.source.has_timer() {
+            self.timed.insert(name.to_owned());
+        } else {
+            self.timed.remove(name);
+        }
+    }
+
+    /// What of the settings decides about sequences.
+    fn rules(&self, config: &Config) -> Rules {
+        let waiting: u64 = self
+            .timed
+            .iter()
+            .filter_map(|name| match self.sources.get(name) {
+                Some(Slot::Ready(state)) => Some(state.source.hole_bytes()),
+                Some(Slot::Loading(_)) | None => None,
+            })
+            .sum();
+        Rules {
+            deduplicate: config.enable_deduplication,
+            window_ms: config.deduplication_window_ms,
+            max_hole_bytes: config.max_hole_bytes,
+            hole_room_bytes: (config.max_buffer_size / 2).saturating_sub(waiting),
+            refusal_pause_ms: 2 * config.max_retry_delay_ms,
+        }
+    }
+
+    /// Lets a source at rest leave memory: its row says all of it.
+    fn let_go(&mut self, name: &str) {
+        if let Some(Slot::Ready(state)) = self.sources.get(name)
+            && state.conns.is_empty()
+            && state.source.is_at_rest()
+            && !state.source.unsaved()
+        {
+            self.sources.remove(name);
+            self.timed.remove(name);
+        }
+    }
+
+    /// Everything that time brings: holes that close, reads that are tried again, acks that were gathered.
+    pub(crate) fn wake(&mut self, cx: &mut Context<'_>) {
+        self.conns.wake(cx.now, cx.out);
+        for (due, reload) in std::mem::take(&mut self.reloads) {
+            if due > cx.now {
+                self.reloads.push((due, reload));
+                continue;
+            }
+            match reload {
+                Reload::Source(source) => cx.load(source_range(&source), Pending::LoadSource { source }),
+                Reload::Batch(place) => self.read_back(place, cx),
+            }
+        }
+        if !self.committing {
+            self.close_holes(cx);
+        }
+    }
+
+    fn read_back(&self, place: u64, cx: &mut Context<'_>) {
+        cx.load(journal::Family::Batch.range(place), Pending::ReadBackBatch { place });
+    }
+
+    /// When the ingest wants to be woken, and why.
+    pub(crate) fn deadline(&self, config: &Config) -> Option<(MachineTime, &'static str)> {
+        let reload = self.reloads.iter().map(|(due, _)| (*due, "journal read")).min();
+        let acks = self.conns.deadline().map(|due| (due, "gathered acks"));
+        let hole = if self.timed.is_empty() || self.committing { None } else { self.next_hole(config) };
+        [reload, acks, hole].into_iter().flatten().min()
+    }
+
+    fn next_hole(&self, config: &Config) -> Option<(MachineTime, &'static str)> {
+        let rules = self.rules(config);
+        let due = self.timed.iter().filter_map(|name| match self.sources.get(name) {
+            Some(Slot::Ready(state)) => state.source.next_deadline(&rules),
+            Some(Slot::Loading(_)) | None => None,
+        });
+        due.min().map(|due| (due, "hole time-out"))
+    }
+}

@@ -55,7 +55,8 @@ pub struct Producer {
     losses: u32,
     /// Refusals with retry in a row, those of one volley counted once.
     refusals: u32,
-    flush_asked: bool,
+    /// When this session was asked to flush the last of it.
+    flush_asked_at: Option<MachineTime>,
     reported: Progress,
 }
 
@@ -78,7 +79,7 @@ impl Producer {
             sent_at: MachineTime(0),
             losses: 0,
             refusals: 0,
-            flush_asked: false,
+            flush_asked_at: None,
             reported: Progress::default(),
         }
     }
@@ -153,10 +154,12 @@ impl Producer {
         self.clock.as_ref().map_or(0, |clock| clock.host_now().0)
     }
 
-    /// When batches that are under way count as lost, though the other side is alive.
+    /// When an answer that is awaited counts as lost, though the other side is alive: that to a batch, or the mark that
+    /// the end waits for. A new session is told how far things are.
     fn unanswered_at(&self) -> Option<MachineTime> {
         let waits = self.window.under_way(self.attempt).0 > 0;
-        waits.then(|| self.answered_at.after_ms(self.config.silence_timeout_ms))
+        let since = if waits { Some(self.answered_at) } else { self.flush_asked_at };
+        since.map(|since| since.after_ms(self.config.silence_timeout_ms))
     }
 
     fn offer(&mut self, offered: Offered) {
@@ -209,7 +212,7 @@ impl Producer {
         self.losses = self.losses.saturating_add(1);
         self.link = Link::Down(self.now().after_ms(delay_ms));
         self.attempt.0 += 1;
-        self.flush_asked = false;
+        self.flush_asked_at = None;
     }
 
     /// Doubles with each of `failures` in a row; half of it is chance, so that many producers do not come at once.
@@ -387,8 +390,8 @@ impl Producer {
             return;
         }
         if until == Until::Persisted && self.window.unpersisted_batches() > 0 {
-            if self.link == Link::Up && !self.flush_asked {
-                self.flush_asked = true;
+            if self.link == Link::Up && self.flush_asked_at.is_none() {
+                self.flush_asked_at = Some(self.now());
                 let request = ClientMessage::FlushRequest(FlushRequest {
                     timestamp: self.host_ms(),
                     correlation_id: None,

@@ -113,23 +113,15 @@ fn buffered(number: u64) -> ServerMessage {
 }
 
 fn changed_ack(number: u64, change: impl FnOnce(&mut Ack)) -> ServerMessage {
-    match buffered(number) {
-        ServerMessage::Ack(mut ack) => {
-            change(&mut ack);
-            ServerMessage::Ack(ack)
-        }
-        other => panic!("{other:?}"),
-    }
+    let ServerMessage::Ack(mut ack) = buffered(number) else { panic!("it is one") };
+    change(&mut ack);
+    ServerMessage::Ack(ack)
 }
 
 fn changed_nack(number: u64, should_retry: bool, change: impl FnOnce(&mut Nack)) -> ServerMessage {
-    match nack(number, should_retry) {
-        ServerMessage::Nack(mut nack) => {
-            change(&mut nack);
-            ServerMessage::Nack(nack)
-        }
-        other => panic!("{other:?}"),
-    }
+    let ServerMessage::Nack(mut nack) = nack(number, should_retry) else { panic!("it is one") };
+    change(&mut nack);
+    ServerMessage::Nack(nack)
 }
 
 #[test]
@@ -352,6 +344,24 @@ fn a_server_that_is_alive_but_never_answers_a_batch_is_given_up() {
         alone.hear(0, &pong);
     }
     assert_eq!(alone.wake(), ["close 0"]);
+}
+
+#[test]
+fn a_mark_that_does_not_come_is_asked_for_in_another_session() {
+    let mut alone = Alone::up(config());
+    alone.offer(1);
+    alone.hear(0, &buffered(1));
+    assert_eq!(alone.step(ProducerEvent::Finish(Until::Persisted)), ["flush"]);
+    let pong = ServerMessage::Pong(crate::wire::server::Pong { timestamp: 0, server_time: 0 });
+    for _ in 0..2 {
+        assert_eq!(alone.wake(), ["heartbeat 1 0"]);
+        alone.hear(0, &pong);
+    }
+    assert_eq!(alone.wake(), ["close 0"]);
+    assert_eq!(alone.wake(), ["dial 1"]);
+    assert_eq!(alone.step(ProducerEvent::Connected(Attempt(1))), ["connect 1"]);
+    assert_eq!(alone.hear(1, &ack(1, AckStatus::Ok, None)), ["flush"]);
+    assert_eq!(alone.hear(1, &ack(1, AckStatus::Persisted, None)), ["disconnect", "close 1", "finished"]);
 }
 
 #[test]

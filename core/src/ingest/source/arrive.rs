@@ -101,6 +101,13 @@ fn range_of(events: &[EventView]) -> (u64, u64) {
     ends.expect("a batch has at least one event")
 }
 
+/// The events of a range: first and last, both included.
+fn within(events: &[EventView], (first, last): (u64, u64)) -> &[EventView] {
+    let start = events.partition_point(|event| event.sequence < first);
+    let end = events.partition_point(|event| event.sequence <= last);
+    events.get(start..end).unwrap_or_default()
+}
+
 impl Source {
     /// Answers a batch. Only [`Source::issued`] takes it up.
     pub fn arrive(&mut self, arrival: &Arrival<'_>, now: MachineTime, rules: &Rules) -> Verdict {
@@ -241,8 +248,7 @@ impl Case<'_> {
             let place = self.source.last_pending();
             return Verdict::Wait { place: place.expect("what is covered and not durable is pending") };
         }
-        let is_new = |event: &&EventView| uncovered.iter().any(|(from, to)| (*from..=*to).contains(&event.sequence));
-        match self.arrival.events.iter().find(is_new) {
+        match uncovered.iter().find_map(|range| within(self.arrival.events, *range).first()) {
             None => self.judge_covered(),
             Some(event) => self.judge_new(event.sequence, Some(uncovered.as_slice())),
         }
@@ -355,11 +361,8 @@ impl Case<'_> {
 
     fn take(&self, taken: Option<Vec<(u64, u64)>>, behind_hole: bool) -> Verdict {
         let Arrival { place, number, events, hash, bytes, .. } = *self.arrival;
-        let counts = |event: &&EventView| {
-            let within = |(from, to): &(u64, u64)| (*from..=*to).contains(&event.sequence);
-            taken.as_ref().is_none_or(|taken| taken.iter().any(within))
-        };
-        let processed = events.iter().filter(counts).count() as u64;
+        let count = |ranges: &Vec<(u64, u64)>| ranges.iter().map(|range| within(events, *range).len()).sum();
+        let processed: usize = taken.as_ref().map_or(events.len(), count);
         let head = BatchHead {
             place,
             epoch: Arc::clone(&self.epoch.name),
@@ -373,18 +376,15 @@ impl Case<'_> {
             no_holes: self.epoch.opening.sparse || !self.rules.deduplicate,
             time: self.now,
         };
-        Verdict::Take(Take { head, processed, repeats: events.len() as u64 - processed, behind_hole })
+        let repeats = (events.len() - processed) as u64;
+        Verdict::Take(Take { head, processed: processed as u64, repeats, behind_hole })
     }
 }
 
 /// The event ranges that count: the uncovered parts, cut to events that are there. `None`: all events count.
 fn taken_ranges(events: &[EventView], uncovered: &[(u64, u64)]) -> Option<Vec<(u64, u64)>> {
-    let cut = |(from, to): &(u64, u64)| {
-        let start = events.partition_point(|event| event.sequence < *from);
-        let end = events.partition_point(|event| event.sequence <= *to);
-        events.get(start..end).filter(|part| !part.is_empty()).map(|part| (range_of(part), part.len()))
-    };
-    let parts: Vec<((u64, u64), usize)> = uncovered.iter().filter_map(cut).collect();
+    let parts = uncovered.iter().map(|range| within(events, *range)).filter(|part| !part.is_empty());
+    let parts: Vec<((u64, u64), usize)> = parts.map(|part| (range_of(part), part.len())).collect();
     let counted: usize = parts.iter().map(|(_, count)| count).sum();
     (counted < events.len()).then(|| parts.into_iter().map(|(range, _)| range).collect())
 }

@@ -24,7 +24,7 @@ impl Source {
             }
         };
         source.count(now);
-        let applied: Vec<usize> = heads.into_iter().map(|head| source.restore_head(head)).collect();
+        let applied: Vec<usize> = heads.into_iter().map(|head| source.restore_head(&head)).collect();
         for index in applied {
             source.epochs[index].refit_clocks();
         }
@@ -140,11 +140,11 @@ impl Source {
         }
     }
 
-    fn restore_head(&mut self, head: BatchHead) -> usize {
+    fn restore_head(&mut self, head: &BatchHead) -> usize {
         let place = head.place;
         self.add(head.clone(), Saving::Applied);
         let index = self.held[&place].epoch;
-        self.apply(index, &head);
+        self.apply(index, head);
         self.unapplied_from = place + 1;
         index
     }

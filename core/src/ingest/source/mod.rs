@@ -33,7 +33,7 @@ pub use arrive::{Arrival, Refused, Rules, Take, Verdict};
 use epoch::Epoch;
 pub use head::{BatchHead, Fingerprint, Opening, Place};
 use known::Known;
-pub use refusal::Refusal;
+pub use refusal::{Refusal, closed_hole_message};
 pub use saved::SavedSource;
 use sparse::Awaited;
 

@@ -28,8 +28,8 @@ enum Act {
     },
     /// The source starts over.
     NewEpoch,
-    /// The oldest save is confirmed.
-    Confirm,
+    /// A save is confirmed.
+    Confirm(prop::sample::Index),
     /// A save fails.
     Fail(prop::sample::Index),
     /// Some of what can be flushed is; the transaction may fail.
@@ -55,7 +55,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (index(), 1_usize..6, 1_usize..5)
             .prop_map(|(from, count, batches)| Act::Renumber { from, count, batches }),
         1 => Just(Act::NewEpoch),
-        8 => Just(Act::Confirm),
+        8 => index().prop_map(Act::Confirm),
         2 => index().prop_map(Act::Fail),
         3 => (1_usize..4, prop::bool::weighted(0.8)).prop_map(|(share, succeeds)| Act::Flush { share, succeeds }),
         2 => (0_u64..400_000).prop_map(Act::Pass),
@@ -164,10 +164,11 @@ impl World {
                 self.sequence.clear();
                 self.number = 0;
             }
-            Act::Confirm => {
-                if let Some((place, head)) = self.pending.pop_first() {
-                    self.heads.insert(place, head);
-                    self.source.durable(place, self.now);
+            Act::Confirm(index) => {
+                if !self.pending.is_empty() {
+                    // Mostly the oldest.
+                    let rank = index.index(self.pending.len() * 2).saturating_sub(self.pending.len());
+                    self.confirm(rank);
                 }
             }
             Act::Fail(index) => {
@@ -195,6 +196,19 @@ impl World {
         }
         if self.source.unsaved() {
             self.row = Some(self.source.to_saved(self.now));
+        }
+    }
+
+    fn confirm(&mut self, rank: usize) {
+        let place = *self.pending.keys().nth(rank).expect("in range");
+        let head = self.pending.remove(&place).expect("it is there");
+        self.heads.insert(place, head);
+        self.source.durable(place, self.now);
+    }
+
+    fn confirm_all(&mut self) {
+        while !self.pending.is_empty() {
+            self.confirm(0);
         }
     }
 
@@ -323,9 +337,7 @@ impl World {
             self.lose(place);
             self.source.forget(place, self.now);
         }
-        while !self.pending.is_empty() {
-            self.act(&Act::Confirm);
-        }
+        self.confirm_all();
         let restored = Source::restore(self.row.clone(), self.heads.values().cloned(), self.now);
         assert_eq!(seen(&restored), seen(&self.source), "a restart is not to be seen");
         self.source = restored;
@@ -336,7 +348,9 @@ impl World {
         for (epoch, name) in self.epoch_names.iter().enumerate() {
             let known = self.source.find(name).map(|index| &self.source.epochs[index]);
             for gap in known.into_iter().flat_map(|state| state.closed.iter()) {
-                self.closed.extend((gap.events.0..=gap.events.1).map(|event| (epoch, event)));
+                let gap = (epoch, gap.events.0)..=(epoch, gap.events.1);
+                assert_eq!(self.taken.range(gap.clone()).next(), None, "an event was taken and given up");
+                self.closed.extend((gap.start().1..=gap.end().1).map(|event| (epoch, event)));
             }
         }
     }
@@ -394,16 +408,12 @@ fn check_history(sparse: bool, named: bool, acts: &[Act]) {
         world.check();
     }
     // All faults stop: what is still being written is confirmed, all is sent again, holes run out, all is flushed.
-    while !world.pending.is_empty() {
-        world.act(&Act::Confirm);
-    }
+    world.confirm_all();
     let epoch = world.epoch();
     for index in 0..world.made.len() {
         if world.made[index].epoch == epoch {
             world.deliver(index);
-            while !world.pending.is_empty() {
-                world.act(&Act::Confirm);
-            }
+            world.confirm_all();
         }
     }
     world.check();
@@ -418,7 +428,7 @@ fn check_history(sparse: bool, named: bool, acts: &[Act]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_event_counts_once_whatever_happens(acts in prop::collection::vec(act(), 1..80), named in any::<bool>()) {
