@@ -241,11 +241,6 @@ impl Flusher {
         matches!(&self.phase, Phase::Writing(run) if run.parts.get(&call.table).is_some_and(TablePart::is_retry))
     }
 
-    /// Forgets the failed store commands of a table that is no longer part of the flush.
-    pub(crate) fn drop_retries(&mut self, table: &str) {
-        self.retries.retain(|(_, call)| call.table != table);
-    }
-
     /// When the flusher wants to be woken, and why. `may_begin`: whether a flush could begin now.
     pub(crate) fn deadline(
         &self,

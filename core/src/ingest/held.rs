@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::flush::parked::ParkedKey;
+use crate::ingest::source::Source;
+
 /// Numbers of batches with parked events, by source and epoch, and how many tables each waits for.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
@@ -9,6 +12,18 @@ pub(crate) struct Held {
 }
 
 impl Held {
+    /// Takes over what a former life left parked.
+    pub(crate) fn restore<'a>(&mut self, parked: impl Iterator<Item = &'a ParkedKey>) {
+        for key in parked {
+            self.add(&key.source, &key.epoch, key.number);
+        }
+    }
+
+    /// The highest batch of an epoch that is in the lake with all below it.
+    pub(crate) fn mark(&self, name: &str, source: &Source, epoch: &str) -> Option<u64> {
+        self.cap(name, epoch, source.base(epoch), source.mark(epoch)?)
+    }
+
     /// Events of a batch are parked, for one table.
     pub(crate) fn add(&mut self, source: &str, epoch: &str, number: u64) {
         let numbers = self.numbers.entry((source.to_owned(), epoch.to_owned())).or_default();
@@ -31,7 +46,7 @@ impl Held {
 
     /// The mark that holds, where `mark` is what left the buffer with all below it, and nothing up to `base` is known
     /// to be in the lake.
-    pub(crate) fn cap(&self, source: &str, epoch: &str, base: u64, mark: u64) -> Option<u64> {
+    fn cap(&self, source: &str, epoch: &str, base: u64, mark: u64) -> Option<u64> {
         if self.numbers.is_empty() {
             return Some(mark);
         }
