@@ -13,6 +13,8 @@ pub(crate) mod commit;
 pub(crate) mod frontier;
 pub(crate) mod hints;
 pub(crate) mod parked;
+#[cfg(test)]
+mod parked_tests;
 pub(crate) mod plan;
 pub(crate) mod run;
 pub(crate) mod table;
