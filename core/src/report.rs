@@ -128,10 +128,7 @@ fn parked(view: &View<'_>, cx: &Context<'_>) -> Vec<ParkedTable> {
         events: table.events,
         bytes: table.bytes,
         failed_tries: u64::from(table.failures),
-        next_try_time: cx
-            .wall
-            .0
-            .saturating_add(i64::try_from(table.retry_at.since_ms(cx.now)).unwrap_or(i64::MAX)),
+        next_try_time: cx.wall.0.saturating_add(i64::try_from(table.retry_at.since_ms(cx.now)).unwrap_or(i64::MAX)),
     };
     view.flusher.parked.tables().map(describe).collect()
 }

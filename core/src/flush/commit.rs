@@ -15,8 +15,8 @@ use crate::flush::{Flusher, LastFlush, Phase};
 use crate::iceberg::location::version_hint;
 use crate::ingest::Ingest;
 use crate::ingest::release::Persisted;
-use crate::journal::{self, Family};
 use crate::journal::rows::{FLUSH_KEY, FlushRow, GarbageRow, garbage_write};
+use crate::journal::{self, Family};
 use crate::limits::TABLE_ATTEMPTS_MAX;
 use crate::pending::Pending;
 use crate::time::MachineTime;
@@ -251,7 +251,8 @@ fn retried(run: &Run) -> impl Iterator<Item = (u64, &ParkedKey)> {
 /// What the tables of a flush no longer name, and what given up parts may have written, which nothing names.
 fn garbage(run: &Run) -> Vec<(String, i64)> {
     let staged = run.parts.values().filter_map(|part| part.staged.as_ref());
-    let dropped = staged.flat_map(|staged| &staged.garbage).map(|garbage| (garbage.location.clone(), garbage.named_below));
+    let dropped =
+        staged.flat_map(|staged| &staged.garbage).map(|garbage| (garbage.location.clone(), garbage.named_below));
     dropped.chain(run.abandoned.iter().map(|location| (location.clone(), 0))).collect()
 }
 

@@ -31,7 +31,7 @@ use crate::context::Context;
 use crate::ingest::Ingest;
 use crate::journal::rows::FlushRow;
 use crate::time::MachineTime;
-use breaker::{Breaker, backoff_ms};
+use breaker::{Breaker, BreakerState, backoff_ms};
 use call::StoreCall;
 use hints::Hints;
 use parked::{Parked, ParkedKey};
@@ -202,23 +202,25 @@ impl Flusher {
         }
     }
 
-    /// A store command failed. Those of a table that was parked before tell nothing new of the store.
-    fn failed(&mut self, mut call: StoreCall, failure: &Failure, cx: &mut Context<'_>) {
+    /// A store command failed. It is tried again if its table is still part of the flush.
+    fn failed(&mut self, call: StoreCall, failure: &Failure, cx: &mut Context<'_>) {
         self.stats.store_failures += 1;
         self.stats.last_error = Some(format!("{}: {}", call.key, failure.message));
         let part = match &mut self.phase {
             Phase::Writing(run) if run.flush == call.flush => run.parts.get_mut(&call.table),
             Phase::Writing(_) | Phase::Idle | Phase::Planning(_) | Phase::Loading(..) | Phase::Committing(..) => None,
         };
-        let failures = part.map(|part| (part.failed(call.round), part.is_retry()));
-        let due = match failures {
-            Some((failures, true)) => {
-                cx.now.after_ms(backoff_ms(failures, failure.retry_after_ms, cx.config, cx.draws))
-            }
-            Some((_, false)) | None => self.breaker.failed(cx.now, failure.retry_after_ms, cx.config, cx.draws),
+        let (is_first, failures) = part.map_or((true, 1), |part| (part.failed(call.round), part.failures()));
+        // Commands that failed together are one sign that the store fails; a probe must always be reported.
+        let is_probe = self.breaker.state() == BreakerState::HalfOpen;
+        let due = if !call.is_retry && (is_first || is_probe) {
+            self.breaker.failed(cx.now, failure.retry_after_ms, cx.config, cx.draws)
+        } else {
+            cx.now.after_ms(backoff_ms(failures, failure.retry_after_ms, cx.config, cx.draws))
         };
-        if let Some((failures, _)) = failures {
-            call.round = failures;
+        let is_wanted = matches!(&self.phase, Phase::Writing(run)
+            if run.flush == call.flush && run.parts.contains_key(&call.table));
+        if is_wanted {
             self.retries.push((due, call));
         }
     }
@@ -227,7 +229,7 @@ impl Flusher {
     pub(crate) fn retry(&mut self, cx: &mut Context<'_>) {
         let mut waiting = Vec::new();
         for (due, mut call) in std::mem::take(&mut self.retries) {
-            if due <= cx.now && (self.is_retry_of_parked(&call) || self.breaker.may_try()) {
+            if due <= cx.now && (call.is_retry || self.breaker.may_try()) {
                 if let Phase::Writing(run) = &self.phase {
                     call.round = run.parts.get(&call.table).map_or(call.round, TablePart::failures);
                 }
@@ -239,10 +241,6 @@ impl Flusher {
         self.retries = waiting;
     }
 
-    fn is_retry_of_parked(&self, call: &StoreCall) -> bool {
-        matches!(&self.phase, Phase::Writing(run) if run.parts.get(&call.table).is_some_and(TablePart::is_retry))
-    }
-
     /// When the flusher wants to be woken, and why. `may_begin`: whether a flush could begin now.
     pub(crate) fn deadline(
         &self,
@@ -250,8 +248,8 @@ impl Flusher {
         config: &crate::Config,
         may_begin: bool,
     ) -> Option<(MachineTime, &'static str)> {
-        let probing = self.breaker.state() == breaker::BreakerState::HalfOpen;
-        let may_retry = |call: &StoreCall| !probing || self.is_retry_of_parked(call);
+        let probing = self.breaker.state() == BreakerState::HalfOpen;
+        let may_retry = |call: &StoreCall| !probing || call.is_retry;
         let retries = self.retries.iter().filter(|(_, call)| may_retry(call)).map(|(due, _)| *due);
         let retry = retries.min().map(|due| (due, "store retry"));
         let may_begin = may_begin && !self.is_running();

@@ -107,9 +107,7 @@ impl Host {
                 (op, Outcome::Loaded(rows.collect()))
             }
             Command::Put { op, key, bytes, condition, .. } => (op, self.put(key, bytes, condition)),
-            Command::Get { op, key, .. } => {
-                (op, self.store.get(&key).cloned().map_or(Outcome::Absent, Outcome::Got))
-            }
+            Command::Get { op, key, .. } => (op, self.store.get(&key).cloned().map_or(Outcome::Absent, Outcome::Got)),
             Command::Delete { op, key, .. } => {
                 self.store.remove(&key);
                 (op, Outcome::Deleted)
@@ -214,8 +212,7 @@ impl Host {
     }
 
     fn request(&mut self, method: &str, path: &str) {
-        let head =
-            RequestHead { method: method.to_owned(), path: path.to_owned(), query: None, headers: Vec::new() };
+        let head = RequestHead { method: method.to_owned(), path: path.to_owned(), query: None, headers: Vec::new() };
         self.step(Event::Requested { call: CALL, head });
         self.step(Event::BodyChunk { call: CALL, bytes: Bytes::new(), last: true });
     }
@@ -360,7 +357,7 @@ fn a_store_that_takes_nothing_parks_nothing() {
 
 #[test]
 fn past_its_limit_a_table_holds_up_the_flush_and_nothing_is_lost() {
-    let mut host = outage(Config { max_parked_bytes: 1_700, ..config() });
+    let mut host = outage(Config { max_parked_bytes: 2_000, ..config() });
     for number in 1..=4 {
         host.send(1, number, &["bad", "good"]);
         host.pass(12_000);

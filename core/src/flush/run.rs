@@ -336,9 +336,9 @@ impl Flusher {
         }
         let part_of = |name: &String| run.parts.get(name);
         let max_bytes = cx.config.max_parked_bytes;
-        let parkable = stuck.iter().all(|name| {
-            self.parked.has_room(name, part_of(name).map_or(0, TablePart::new_bytes), max_bytes)
-        });
+        let parkable = stuck
+            .iter()
+            .all(|name| self.parked.has_room(name, part_of(name).map_or(0, TablePart::new_bytes), max_bytes));
         let parked_before = stuck.iter().filter_map(part_of).all(TablePart::is_retry);
         let others_got_through = run.parts.len() > stuck.len();
         if parkable && (others_got_through || parked_before) {

@@ -145,11 +145,12 @@ impl TablePart {
         bytes_of(self.shares.iter().filter(|share| share.parked.is_none()))
     }
 
-    /// A store command of it failed. Commands that were issued together count as one failure. Returns how often it
-    /// failed.
-    pub(crate) fn failed(&mut self, round: u32) -> u32 {
-        self.failures += u32::from(round == self.failures);
-        self.failures
+    /// A store command of it failed that was issued in this round. Commands of one round count as one failure. Returns
+    /// whether this is the first of its round.
+    pub(crate) fn failed(&mut self, round: u32) -> bool {
+        let is_first = round == self.failures;
+        self.failures += u32::from(is_first);
+        is_first
     }
 
     /// How often it failed.
@@ -342,7 +343,8 @@ impl TablePart {
     }
 
     fn call(&self, flush: u64, key: String, action: Action, cx: &mut Context<'_>) {
-        StoreCall { flush, table: self.cdc_table.clone(), key, round: self.failures, action }.issue(cx);
+        let (table, round, is_retry) = (self.cdc_table.clone(), self.failures, self.is_retry());
+        StoreCall { flush, table, key, round, is_retry, action }.issue(cx);
     }
 }
 
