@@ -1,6 +1,6 @@
 //! A table whose folder takes no writes, seen from outside: the machine with a journal and a store in maps.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::event::{CallId, ConnId, Event, Frame, Peer, RequestHead};
 use crate::http::status::StatusAnswer;
 use crate::journal::{BATCH_RANGE, CONTROL_RANGE, Saved};
-use crate::seed::Seed;
+use crate::seed::{Draws, Seed};
 use crate::time::Timestamp;
 use crate::verify::{SourceEpoch, verify_table};
 use crate::wire::client::{BatchHeader, Capabilities, ClientMessage, Connect};
@@ -30,6 +30,10 @@ struct Host {
     broken: Vec<&'static str>,
     /// Marks that each connection's source was sent.
     marks: BTreeMap<ConnId, u64>,
+    /// Batches that were acked: source and number.
+    acked: BTreeSet<(u64, u64)>,
+    /// The machine dies after so many more commands.
+    dies_after: Option<u64>,
     answers: Vec<(u16, Bytes)>,
     saves: u64,
     stopped: bool,
@@ -51,6 +55,8 @@ impl Host {
             store: BTreeMap::new(),
             broken: Vec::new(),
             marks: BTreeMap::new(),
+            acked: BTreeSet::new(),
+            dies_after: None,
             answers: Vec::new(),
             saves: 0,
             stopped: false,
@@ -73,6 +79,7 @@ impl Host {
         self.lives += 1;
         self.lake = Host::restore(&self.config, self.lives, self.now, &self.journal);
         self.marks.clear();
+        self.dies_after = None;
     }
 
     /// Delivers an event, and all that follows from it at once.
@@ -81,7 +88,14 @@ impl Host {
         while let Some(event) = events.pop_front() {
             let mut commands = Commands::new();
             self.lake.step(Timestamp(self.now), event, &mut commands);
-            events.extend(commands.into_iter().filter_map(|command| self.carry_out(command)));
+            for command in commands {
+                match &mut self.dies_after {
+                    Some(0) => return,
+                    Some(left) => *left -= 1,
+                    None => {}
+                }
+                events.extend(self.carry_out(command));
+            }
         }
     }
 
@@ -106,7 +120,7 @@ impl Host {
                 let rows = self.journal.range(from..until).map(|(key, value)| (key.clone(), value.clone()));
                 (op, Outcome::Loaded(rows.collect()))
             }
-            Command::Put { op, key, bytes, condition, .. } => (op, self.put(key, bytes, condition)),
+            Command::Put { op, key, bytes, condition, .. } => (op, self.put(&key, bytes, condition)),
             Command::Get { op, key, .. } => (op, self.store.get(&key).cloned().map_or(Outcome::Absent, Outcome::Got)),
             Command::Delete { op, key, .. } => {
                 self.store.remove(&key);
@@ -128,14 +142,14 @@ impl Host {
         Outcome::Saved
     }
 
-    fn put(&mut self, key: String, bytes: Bytes, condition: Condition) -> Outcome {
+    fn put(&mut self, key: &str, bytes: Bytes, condition: Condition) -> Outcome {
         if self.broken.iter().any(|broken| key.contains(broken)) {
             return Outcome::Refused(Failure { message: "no access".to_owned(), retry_after_ms: None });
         }
-        if condition == Condition::IfAbsent && self.store.contains_key(&key) {
+        if condition == Condition::IfAbsent && self.store.contains_key(key) {
             return Outcome::Conflict;
         }
-        let former = self.store.insert(key.clone(), bytes);
+        let former = self.store.insert(key.to_owned(), bytes);
         assert!(former.is_none() || key.ends_with("version-hint.text"), "{key} was written twice");
         Outcome::Put
     }
@@ -146,8 +160,11 @@ impl Host {
                 let former = self.marks.insert(conn, ack.sequence_number).unwrap_or(0);
                 assert!(former < ack.sequence_number, "a mark went from {former} to {}", ack.sequence_number);
             }
-            ServerMessage::Nack(nack) => panic!("{nack:?}"),
-            _ => {}
+            ServerMessage::Ack(ack) if matches!(ack.status, AckStatus::Buffered | AckStatus::Fallback) => {
+                self.acked.insert((conn.0, ack.sequence_number));
+            }
+            ServerMessage::Ack(_) | ServerMessage::Status(_) => {}
+            other => panic!("{other:?}"),
         }
     }
 
@@ -412,4 +429,78 @@ fn stopping_tries_a_parked_table_once_more_and_does_not_wait_for_it() {
     host.pass(2_000);
     assert!(host.stopped);
     assert_eq!(host.parked(), [("bad".to_owned(), 1)]);
+}
+
+/// What one source sent: the tables of each batch, by its number.
+type Sent = BTreeMap<u64, Vec<&'static str>>;
+
+/// Kills the machine if it is to die, and lets the producers connect and send again what was not acked.
+fn revive(host: &mut Host, sent: &BTreeMap<u64, Sent>) {
+    if host.dies_after != Some(0) {
+        return;
+    }
+    host.restart();
+    for (source, batches) in sent {
+        host.connect(*source);
+        for (number, tables) in batches {
+            if !host.acked.contains(&(*source, *number)) {
+                host.send(*source, *number, tables);
+            }
+        }
+    }
+}
+
+/// Folders fail and heal, the machine dies between any two commands; in the end all is in the lake, once.
+fn live_through(seed: u128) {
+    const TABLES: [&str; 3] = ["t0", "t1", "t2"];
+    let mut draws = Draws::new(Seed(seed));
+    let max_parked_bytes = [1_500, 5_000, 1 << 20][draws.below(3) as usize];
+    let memory_budget_bytes = [16 << 20, 64 << 20][draws.below(2) as usize];
+    let mut host = Host::new(Config { max_parked_bytes, memory_budget_bytes, ..config() });
+    let mut sent: BTreeMap<u64, Sent> = BTreeMap::from([(1, Sent::new()), (2, Sent::new())]);
+    host.connect(1);
+    host.connect(2);
+    for _ in 0..60 {
+        match draws.below(10) {
+            0..=4 => {
+                let source = 1 + draws.below(2);
+                let batches = sent.get_mut(&source).expect("two sources");
+                let number = batches.len() as u64 + 1;
+                let mask = 1 + draws.below(7);
+                let tables: Vec<_> = (0..3).filter(|n| mask & (1 << n) != 0).map(|n| TABLES[n]).collect();
+                batches.insert(number, tables.clone());
+                host.send(source, number, &tables);
+            }
+            5 => {
+                host.broken =
+                    [vec!["/t1/"], vec!["/t0/", "/t2/"], vec!["warehouse/"], vec![]][draws.below(4) as usize].clone()
+            }
+            6 => host.dies_after = Some(draws.below(60)),
+            _ => host.pass(draws.below(8_000) as i64),
+        }
+        revive(&mut host, &sent);
+    }
+    host.dies_after = Some(0);
+    revive(&mut host, &sent);
+    host.broken.clear();
+    host.pass(60_000);
+    for table in TABLES {
+        let mut expected = Vec::new();
+        for (source, batches) in &sent {
+            for (number, tables) in batches {
+                let index = tables.iter().position(|name| *name == table);
+                expected.extend(index.map(|index| (format!("s{source}"), number * 10 + index as u64)));
+            }
+        }
+        assert_eq!(host.events(table), expected, "seed {seed}, table {table}");
+    }
+    for (source, batches) in &sent {
+        assert_eq!(host.mark(*source), batches.len() as u64, "seed {seed}, source {source}");
+    }
+    assert!(!host.journal.keys().any(|key| key.starts_with(b"b")), "seed {seed}: nothing is left in the journal");
+}
+
+#[test]
+fn whatever_fails_and_whenever_the_machine_dies_every_event_comes_into_the_lake_once() {
+    (0..200).for_each(live_through);
 }
