@@ -3,7 +3,7 @@
 //! [`conn`] keeps connections and the order of answers; [`source`] decides what a batch is (new, repeated, early,
 //! impossible); [`accept`] journals what is new and answers when it is durable; [`greet`] answers `connect`;
 //! [`release`] ends a batch's life in the journal; [`buffer`] is what lies between the two; [`answers`] words the
-//! messages.
+//! messages; [`held`] keeps marks below parked events.
 
 pub(crate) mod accept;
 pub(crate) mod answers;
@@ -11,6 +11,7 @@ pub(crate) mod buffer;
 pub(crate) mod conn;
 pub mod frontier;
 pub(crate) mod greet;
+pub(crate) mod held;
 pub(crate) mod release;
 pub mod source;
 
@@ -33,6 +34,7 @@ use crate::wire::server::ServerMessage;
 use accept::Flight;
 use buffer::{BatchKey, Buffer, Buffered};
 use conn::{Conns, Ticket};
+use held::Held;
 use source::{BatchHead, Rules, SavedSource, Source};
 
 /// Delay before the journal is read again after it failed.
@@ -44,6 +46,8 @@ pub(crate) struct Ingest {
     pub(crate) conns: Conns,
     pub(crate) buffer: Buffer,
     pub(crate) stats: IngestStats,
+    /// What keeps marks down.
+    pub(crate) held: Held,
     /// A commit's transaction is on its way: sources' rows must not be written beside it.
     pub(crate) committing: bool,
     /// The machine is to stop: what is new is refused.
@@ -141,6 +145,7 @@ impl Ingest {
             conns: Conns::default(),
             buffer: Buffer::default(),
             stats: IngestStats::default(),
+            held: Held::default(),
             committing: false,
             stopping: false,
             replies: Vec::new(),
