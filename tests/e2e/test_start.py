@@ -169,7 +169,7 @@ def test_a_lost_version_hint_is_repaired_at_start(serve):
     while not hint.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert hint.read_text() == right
-    assert len(scan_folder(server.store, "notes")) == 10
+    assert len(scan_folder(server, "notes")) == 10
 
 
 @pytest.mark.parametrize("harm", ["a data file is gone", "a data file is cut short", "a manifest is gone"])

@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.catalog import load_catalog
 
+from ground.server import wait_until
+
 EXTENSIONS = ("avro", "httpfs", "iceberg")
 
 
@@ -54,8 +56,16 @@ def scan_path(path, sql="SELECT * FROM {}", db=None):
     return rows_of(arrow(db or connect_duckdb(), sql.format(f"iceberg_scan('{path}')")))
 
 
-def scan_folder(store, table, sql="SELECT * FROM {}"):
-    return scan_path(table_folders(store)[table], sql)
+def scan_folder(server, table, sql="SELECT * FROM {}", namespace="default"):
+    """iceberg_scan of a local table of a server, running or not. A hint may lag behind its commit by a second."""
+    if server.process is None:
+        return scan_path(table_folders(server.store)[table], sql)
+    location = server.get(f"/v1/namespaces/{namespace}/tables/{table}").json["metadata-location"]
+    metadata = pathlib.Path(location.removeprefix("file://"))
+    hint = metadata.parent / "version-hint.text"
+    newest = metadata.name.removesuffix(".metadata.json")
+    wait_until(f"the hint of {table} to say {newest}", lambda: hint.exists() and hint.read_text().strip() == newest, 10)
+    return scan_path(metadata.parent.parent, sql)
 
 
 def attach(url, s3=None):
