@@ -24,6 +24,7 @@ use bytes::Bytes;
 use crate::catalog::ident::TableIdent;
 use crate::catalog::state::Tables;
 use crate::command::{Failure, Outcome};
+use crate::config::Config;
 use crate::context::Context;
 use crate::ingest::Ingest;
 use crate::journal::rows::FlushRow;
@@ -227,11 +228,19 @@ impl Flusher {
     }
 
     /// When the flusher wants to be woken, and why.
-    pub(crate) fn deadline(&self, ingest: &Ingest, cx_config: &crate::Config) -> Option<(MachineTime, &'static str)> {
+    pub(crate) fn deadline(
+        &self,
+        now: MachineTime,
+        ingest: &Ingest,
+        config: &Config,
+    ) -> Option<(MachineTime, &'static str)> {
         let probing = self.breaker.state() == breaker::BreakerState::HalfOpen;
         let retry = self.retries.iter().map(|(due, _)| *due).min().filter(|_| !probing).map(|due| (due, "store retry"));
-        let trigger = if self.is_running() { None } else { self.next_trigger(ingest, cx_config) };
+        let trigger = if self.is_running() { None } else { self.next_trigger(ingest, config) };
         let hint = self.hints.deadline().map(|due| (due, "version hint"));
-        [retry, trigger, hint].into_iter().flatten().min()
+        let patience = self.last_flush.after_ms(hints::HINT_PATIENCE_MS);
+        let waited_for = self.requests.any() && !self.is_running() && self.hints_may_follow(now);
+        let answer = waited_for.then_some((patience, "flush answer"));
+        [retry, trigger, hint, answer].into_iter().flatten().min()
     }
 }
