@@ -25,11 +25,13 @@ pub mod lake;
 pub mod limits;
 mod ops;
 mod pending;
+pub mod producer;
 mod report;
 pub mod seed;
 mod settings;
 pub mod table;
 pub mod time;
+pub mod verify;
 pub mod wire;
 
 pub use command::{Command, Commands, Op, Outcome};

@@ -66,6 +66,9 @@ pub const EPOCHS_PER_SOURCE_MAX: usize = 4_096;
 /// Manifests of a snapshot above which small ones are merged.
 pub const MANIFESTS_MAX: usize = 100;
 
+/// Manifests that one commit merges: reading one costs about as much as ten commits.
+pub const MANIFESTS_MERGED_MAX: usize = 25;
+
 /// Size above which a manifest is not merged any more: Iceberg's `commit.manifest.target-size-bytes`.
 pub const MANIFEST_BYTES_TARGET: u64 = 8 << 20;
 
@@ -99,4 +102,5 @@ const _: () = assert!(WAIT_TIMEOUT_MS_DEFAULT <= WAIT_TIMEOUT_MS_MAX);
 const _: () = assert!(HASHES_PER_SOURCE_MIN <= HASHES_PER_SOURCE_MAX);
 const _: () = assert!(OPEN_HOLES_MAX < CLOSED_RANGES_MAX);
 const _: () = assert!(STRUCT_DEPTH_MAX < JSON_DEPTH_MAX);
+const _: () = assert!(2 <= MANIFESTS_MERGED_MAX && MANIFESTS_MERGED_MAX < MANIFESTS_MAX);
 const _: () = assert!(SEQUENCE_MAX < i64::MAX as u64);

@@ -18,12 +18,25 @@ use serde_json::json;
 use crate::http::endpoints::catalog_endpoints;
 use crate::http::error::{ErrorKind, HttpError};
 use crate::http::respond::Answer;
+use crate::journal::{RestoreError, Saved};
 
 pub use ident::TableIdent;
 pub use listing::Page;
 pub use load::{MetadataWanted, Snapshots};
 pub use name::{NameError, free_folder, free_ident, split_table_name};
 pub use pointer::{Namespace, PointerError, TablePointer};
+
+/// The tables that a journal knows, for one who only looks at it.
+///
+/// # Errors
+/// A row of the catalog is damaged, or of a later release.
+pub fn tables_of(saved: &Saved) -> Result<BTreeMap<TableIdent, TablePointer>, RestoreError> {
+    let mut tables = state::Tables::default();
+    for (key, value) in &saved.control {
+        tables.restore(key, value)?;
+    }
+    Ok(tables.pointers)
+}
 
 /// What the machine knows, as far as the catalog shows it. A namespace also exists when only a deeper one, or a table
 /// below it, is known.

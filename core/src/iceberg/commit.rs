@@ -20,7 +20,7 @@ use super::metadata::{Kept, List, MAIN, MetadataLogEntry, Snapshot, SnapshotLogE
 use super::metadata_json::UNSORTED;
 use super::partition::PartitionSpec;
 use super::schema::Schema;
-use crate::limits::{MANIFEST_BYTES_TARGET, MANIFESTS_MAX};
+use crate::limits::{MANIFEST_BYTES_TARGET, MANIFESTS_MAX, MANIFESTS_MERGED_MAX};
 
 /// Former metadata files that a table keeps when it does not say.
 const PREVIOUS_VERSIONS_MAX: usize = 100;
@@ -127,9 +127,10 @@ pub enum CommitError {
 
 /// The manifests to merge with the next commit, as indexes; empty as long as they are few.
 ///
-/// Past [`MANIFESTS_MAX`] manifests below the target size, those of about the same number of files are merged, as many
-/// as reach the target size: so a file's entry is written again only a few times in its life. Manifests of partitioned
-/// files are left alone, since merging would lose what readers prune them by.
+/// Past [`MANIFESTS_MAX`] manifests below the target size, the oldest of those with about the same number of files are
+/// merged, a few at a time: so a file's entry is written again only a few times in its life, and no commit takes much
+/// longer than the others. Manifests of partitioned files are left alone, since merging would lose what readers prune
+/// them by.
 pub fn to_merge(manifests: &[ManifestFile]) -> Vec<usize> {
     let mut small = 0_usize;
     let mut groups: BTreeMap<(ManifestContent, i32, u32), Vec<usize>> = BTreeMap::new();
@@ -154,7 +155,9 @@ pub fn to_merge(manifests: &[ManifestFile]) -> Vec<usize> {
         bytes += manifests.get(*n).map_or(0, |manifest| manifest.manifest_length);
         before < MANIFEST_BYTES_TARGET
     };
-    group.into_iter().take_while(fits).collect()
+    let mut oldest: Vec<usize> = group.into_iter().rev().take(MANIFESTS_MERGED_MAX).take_while(fits).collect();
+    oldest.reverse();
+    oldest
 }
 
 /// Builds the next version of a table, or the first one if there is no `base`.
@@ -499,3 +502,7 @@ fn kept<T: Serialize>(value: T) -> Arc<Kept<T>> {
     let text = serde_json::to_string(&value).expect("schemas and specs always serialise");
     Arc::new(Kept::new(value, text.into()))
 }
+
+#[cfg(test)]
+#[path = "commit_tests.rs"]
+mod tests;

@@ -388,3 +388,7 @@ impl ManifestEntry {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "manifest_tests.rs"]
+mod tests;

@@ -243,3 +243,7 @@ impl Document {
         self.out
     }
 }
+
+#[cfg(test)]
+#[path = "metadata_tests.rs"]
+mod tests;

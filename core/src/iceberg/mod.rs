@@ -20,3 +20,6 @@ pub mod schema;
 mod avro;
 mod metadata_json;
 mod schema_json;
+
+#[cfg(test)]
+mod fixtures;

@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::event::{ConnId, Frame};
 use crate::ingest::answers::{self, Refused};
 use crate::ingest::buffer::{BatchKey, Buffered};
-use crate::ingest::source::{Arrival, Opening, Refusal, Take, Verdict};
+use crate::ingest::source::{Arrival, Opening, Refusal, Refused as RefusedBatch, Take, Verdict};
 use crate::ingest::{Arrived, Ingest, Input, Origin, Reload, Slot};
 use crate::journal::Family;
 use crate::journal::rows::source_key;
@@ -84,10 +84,24 @@ impl Ingest {
     fn malformed(&mut self, conn: ConnId, error: &WireError, cx: &mut Context<'_>) {
         let ticket = self.conns.ticket(conn);
         self.count_nack(error.reason);
+        self.tell_source_of_malformed(error, cx);
         let nack = answers::nack_malformed(error, cx);
         self.conns.answer(conn, ticket, nack, cx.now, cx.out);
         if matches!(error.reason, NackReason::PayloadTooLarge | NackReason::EventTooLarge) {
             self.conns.size_violation(conn, cx.out);
+        }
+    }
+
+    /// A sparse source waits for a batch that it has to send again; one that is malformed will never come.
+    fn tell_source_of_malformed(&mut self, error: &WireError, cx: &Context<'_>) {
+        let rules = self.rules(cx.config);
+        let named = &error.named;
+        if let (Some(source), Some(number)) = (&named.source_do_id, named.sequence_number)
+            && let Some(state) = self.state(source)
+        {
+            let epoch = named.source_epoch.as_deref().unwrap_or_default();
+            let refusal = RefusedBatch { epoch, number, events: None, retry: false, sparse: false };
+            state.source.refused(&refusal, cx.now, &rules);
         }
     }
 
@@ -306,9 +320,14 @@ impl Ingest {
         let rules = self.rules(cx.config);
         let batch = &arrived.batch;
         if let Some(state) = self.state(&batch.source_do_id) {
-            let events = (batch.first_event_sequence, batch.last_event_sequence);
-            let retry = refused.retry_delay_ms.is_some();
-            state.source.refused(epoch, batch.sequence_number, events, retry, opening, cx.now, &rules);
+            let refusal = RefusedBatch {
+                epoch,
+                number: batch.sequence_number,
+                events: Some((batch.first_event_sequence, batch.last_event_sequence)),
+                retry: refused.retry_delay_ms.is_some(),
+                sparse: opening.sparse,
+            };
+            state.source.refused(&refusal, cx.now, &rules);
         }
         self.refuse(arrived, refused, cx);
     }

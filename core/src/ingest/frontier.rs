@@ -197,7 +197,7 @@ impl Frontier {
         self.above.len()
     }
 
-    /// Joins `above[at]` with the run before it, if they join. Returns where it is now; `None`: in the anchor.
+    /// Joins `above[at]` with the runs before it, as far as they join. Returns where it is now; `None`: in the anchor.
     fn join_before(&mut self, at: usize, closed: &ClosedGaps) -> Option<usize> {
         let run = self.above[at];
         let below = match at.checked_sub(1) {
@@ -209,7 +209,8 @@ impl Frontier {
         }
         *below = below.join(run);
         self.above.remove(at);
-        at.checked_sub(1)
+        // The joined run may begin with another batch now, one that follows the run before it.
+        self.join_before(at.checked_sub(1)?, closed)
     }
 
     /// Joins the run at `at` (`None`: the anchor) with all after it that it joins.
@@ -303,6 +304,7 @@ mod tests {
         check(&[(1, 1, 100), (3, 201, 300), (4, 101, 150)], 4, 151, &[gap(151, 200, None)]);
         check(&[(1, 1, 100), (3, 201, 300), (4, 101, 300)], 4, 301, &[]);
         check(&[(1, 1, 100), (3, 201, 300), (4, 101, 150), (5, 160, 300)], 5, 301, &[]);
+        check(&[(1, 1, 100), (3, 201, 300), (4, 101, 150), (5, 201, 250)], 5, 301, &[]);
     }
 
     #[test]

@@ -83,16 +83,20 @@ pub(super) fn append_members(
 ) {
     reader.json.enter_object().expect(CHECKED);
     let (mut first, mut next) = (true, 0);
-    while let Some(key) = reader.json.next_key(first).expect(CHECKED) {
-        first = false;
+    loop {
         // Keys come in the same order in nearly every object, so the next column is nearly always the right one.
-        let expected = !key.escaped && group.slots.get(next).is_some_and(|slot| slot.key == key.raw);
+        let expected = group.slots.get(next).is_some_and(|slot| reader.json.next_key_is(first, &slot.quoted));
         if !expected {
+            let Some(key) = reader.json.next_key(first).expect(CHECKED) else { return };
             match slot_for(group, key, reader, path, level) {
                 Some(slot) => next = slot,
-                None => continue,
+                None => {
+                    first = false;
+                    continue;
+                }
             }
         }
+        first = false;
         let Slot { key, column, .. } = &mut group.slots[next];
         next += 1;
         append_member(column, row, reader, &Path::Key(path, key), level);
@@ -101,13 +105,14 @@ pub(super) fn append_members(
 
 #[inline]
 fn append_member(column: &mut Column, row: usize, reader: &mut Reader<'_, '_>, path: &Path<'_>, level: Level) {
-    if reader.peek() == Kind::Null {
+    let kind = reader.peek();
+    if kind == Kind::Null {
         reader.json.null().expect(CHECKED);
     } else if column.len() > row {
         reader.rescue(path);
     } else {
         column.pad_to(row);
-        append(column, reader, path, level);
+        append(column, kind, reader, path, level);
     }
 }
 
@@ -128,8 +133,7 @@ fn slot_for(
     let slot = if may_be_field(&key, level.is_top()) { free_slot(group, reader, level) } else { None };
     match slot {
         Some(slot) => {
-            let column = Column::waiting();
-            let fresh = Slot { key: key.as_ref().to_owned(), field: None, column };
+            let fresh = Slot::new(key.as_ref().to_owned(), None, Column::waiting());
             group.by_key.insert(key.into_owned(), slot);
             match group.slots.get_mut(slot) {
                 Some(waiting) => *waiting = fresh,
@@ -167,14 +171,15 @@ fn free_slot(group: &mut Group, reader: &mut Reader<'_, '_>, level: Level) -> Op
     Some(slot)
 }
 
-/// Appends the value at hand, which is not null unless it is an element.
-fn append(column: &mut Column, reader: &mut Reader<'_, '_>, path: &Path<'_>, level: Level) {
+/// Appends the value at hand, which is of this kind and not null.
+#[inline]
+fn append(column: &mut Column, kind: Kind, reader: &mut Reader<'_, '_>, path: &Path<'_>, level: Level) {
     if let Data::Json(text) = &mut column.data {
         text.push(reader.raw());
         column.nulls.append_non_null();
         return;
     }
-    match reader.peek() {
+    match kind {
         Kind::String => append_string(column, reader, path, level),
         Kind::Number => append_number(column, reader, path, level),
         Kind::Bool => append_bool(column, reader, path, level),
@@ -239,11 +244,12 @@ fn append_elements(list: &mut List, reader: &mut Reader<'_, '_>, path: &Path<'_>
     reader.json.enter_array().expect(CHECKED);
     let mut index = 0;
     while reader.json.next_element(index == 0).expect(CHECKED) {
-        if reader.peek() == Kind::Null {
+        let kind = reader.peek();
+        if kind == Kind::Null {
             reader.json.null().expect(CHECKED);
             list.element.push_null();
         } else {
-            append(&mut list.element, reader, &Path::Index(path, index), level);
+            append(&mut list.element, kind, reader, &Path::Index(path, index), level);
         }
         index += 1;
     }
@@ -262,7 +268,8 @@ fn append_untyped(column: &mut Column, reader: &mut Reader<'_, '_>, path: &Path<
         Shape::Scalar | Shape::Json => Data::Json(Text::default()),
     };
     settle(column, data, reader.rescued, level);
-    append(column, reader, path, level);
+    let kind = reader.peek();
+    append(column, kind, reader, path, level);
 }
 
 fn append_number(column: &mut Column, reader: &mut Reader<'_, '_>, path: &Path<'_>, level: Level) {
@@ -372,7 +379,8 @@ pub(super) fn settle(column: &mut Column, data: Data, rescued: &mut Rescued, lev
     for value in pending {
         column.pad_to(value.index);
         let mut reader = Reader::new(&value.json, value.row, rescued);
-        append(column, &mut reader, &Path::Rendered(&value.path), level);
+        let kind = reader.peek();
+        append(column, kind, &mut reader, &Path::Rendered(&value.path), level);
     }
     column.pad_to(len);
 }

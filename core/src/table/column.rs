@@ -96,8 +96,9 @@ pub(super) struct Group {
 /// One key of an object and its column.
 #[derive(Debug)]
 pub(super) struct Slot {
-    /// The key as it stands between the quotes if it needs no escapes.
     pub(super) key: String,
+    /// The key as JSON, as nearly all producers spell it.
+    pub(super) quoted: String,
     /// As in the schema, once it is part of one.
     pub(super) field: Option<Field>,
     pub(super) column: Column,
@@ -258,6 +259,13 @@ impl Column {
             Data::Foreign(_) => new_null_array(data_type, len),
             Data::Waiting(_) => panic!("a column without a type as {data_type}"),
         }
+    }
+}
+
+impl Slot {
+    pub(super) fn new(key: String, field: Option<Field>, column: Column) -> Slot {
+        let quoted = serde_json::to_string(&key).expect("a string is always JSON");
+        Slot { key, quoted, field, column }
     }
 }
 

@@ -45,7 +45,7 @@ impl Group {
         // Should two fields claim one key, the first has it.
         self.by_key.entry(key.clone()).or_insert(slot);
         self.order.push(slot);
-        self.slots.push(Slot { key, field: Some(field), column });
+        self.slots.push(Slot::new(key, Some(field), column));
         slot
     }
 
@@ -84,7 +84,7 @@ impl Group {
                 None if self.slots.len() < most => {
                     self.by_key.insert(theirs.key.clone(), self.slots.len());
                     let column = Column::new(like(&theirs.column));
-                    self.slots.push(Slot { key: theirs.key.clone(), field: None, column });
+                    self.slots.push(Slot::new(theirs.key.clone(), None, column));
                 }
                 None => {}
             }
@@ -123,7 +123,7 @@ fn like(column: &Column) -> Data {
             for slot in group.slots.iter().filter(|slot| slot.column.is_typed()) {
                 copy.by_key.insert(slot.key.clone(), copy.slots.len());
                 let column = Column::new(like(&slot.column));
-                copy.slots.push(Slot { key: slot.key.clone(), field: None, column });
+                copy.slots.push(Slot::new(slot.key.clone(), None, column));
             }
             Data::Struct(copy)
         }

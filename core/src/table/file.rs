@@ -53,7 +53,7 @@ impl FileWriter {
     pub(super) fn close(mut self) -> EncodedFile {
         let footer = self.writer.finish().expect(IN_MEMORY);
         let metrics = metrics_of(&footer);
-        let bytes = self.writer.into_inner().expect(IN_MEMORY);
+        let bytes = std::mem::take(self.writer.inner_mut());
         EncodedFile { bytes: Bytes::from(bytes), metrics }
     }
 }

@@ -13,7 +13,7 @@ use super::rows::Rows;
 use crate::config::Compression;
 use crate::iceberg::data_file::Metrics;
 use crate::iceberg::schema::Schema;
-use crate::wire::batch::{CdcBatch, EventView};
+use crate::wire::batch::CdcBatch;
 
 /// What to encode. Holds all its input, so it can run anywhere and again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -81,11 +81,19 @@ pub struct Encoder {
     table: String,
     options: EncodeOptions,
     batches: std::vec::IntoIter<JobBatch>,
-    /// The batch at hand, and its next event.
-    current: Option<(JobBatch, usize)>,
+    current: Option<Current>,
     rows: Rows,
     file: Option<FileWriter>,
     files: Vec<EncodedFile>,
+}
+
+/// The batch at hand.
+struct Current {
+    part: JobBatch,
+    /// Index of the job's table in the batch, if the batch has events of it.
+    table: Option<usize>,
+    /// Index of the next event.
+    next: usize,
 }
 
 /// What a slice of work brought.
@@ -145,9 +153,10 @@ impl Encoder {
     /// Looks at the next event, of whatever table; false if there is none.
     fn take_event(&mut self) -> bool {
         loop {
-            let Some((part, next)) = &mut self.current else {
+            let Some(Current { part, table, next }) = &mut self.current else {
                 let Some(part) = self.batches.next() else { return false };
-                self.current = Some((part, 0));
+                let table = part.batch.tables.iter().position(|name| *name == self.table);
+                self.current = Some(Current { part, table, next: 0 });
                 continue;
             };
             let Some(event) = part.batch.events.get(*next) else {
@@ -155,7 +164,7 @@ impl Encoder {
                 continue;
             };
             *next += 1;
-            if part.is_taken(event, &self.table) {
+            if *table == Some(usize::from(event.table)) && part.takes(event.sequence) {
                 self.rows.push(part, event);
             }
             return true;
@@ -206,9 +215,8 @@ impl std::fmt::Debug for Encoder {
 }
 
 impl JobBatch {
-    fn is_taken(&self, event: &EventView, table: &str) -> bool {
-        let of_table = self.batch.tables.get(usize::from(event.table)).is_some_and(|name| name == table);
-        of_table && self.taken.as_ref().is_none_or(|taken| covers(taken, event.sequence))
+    fn takes(&self, sequence: u64) -> bool {
+        self.taken.as_ref().is_none_or(|taken| covers(taken, sequence))
     }
 }
 

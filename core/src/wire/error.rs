@@ -43,7 +43,7 @@ pub struct WireError {
     /// The limit in bytes, when one was passed.
     pub max_size: Option<u64>,
     /// What the message calls itself, as far as it can be read.
-    pub named: Named,
+    pub named: Box<Named>,
 }
 
 /// What a refused message calls itself, so that the answer can name it. A field that is absent or of the wrong type

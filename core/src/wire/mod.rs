@@ -15,6 +15,7 @@ mod events;
 mod fields;
 mod header;
 pub mod json;
+mod json_error;
 mod parse;
 pub mod server;
 

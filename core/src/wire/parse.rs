@@ -36,7 +36,7 @@ pub fn parse(frame: &Frame, limits: &WireLimits) -> Result<ClientMessage, WireEr
         Frame::Text(bytes) => bytes,
         Frame::Binary(_) => {
             let refusal = Refusal::wrong("", "a text message", "a binary one; binaryProtocol is not offered");
-            return Err(named(&[], *refusal));
+            return Err(named(&[], &refusal));
         }
     };
     checked(bytes, limits, |text| message(bytes, text, limits))
@@ -91,7 +91,7 @@ fn checked<'a, T>(
             Err(error) => Err(Refusal::wrong("", "UTF-8", format!("something else at byte {}", error.valid_up_to()))),
         }
     };
-    parsed.map_err(|refusal| named(bytes, *refusal))
+    parsed.map_err(|refusal| named(bytes, &refusal))
 }
 
 fn message(frame: &Bytes, text: &str, limits: &WireLimits) -> Parsed<ClientMessage> {
@@ -130,7 +130,7 @@ fn message_type(text: &str) -> Parsed<String> {
 /// The error of a refused message, with what the message calls itself. Reads with a lenient parser: the message may
 /// be refused for something deep inside, before or after the fields that are looked for.
 #[cold]
-fn named(bytes: &[u8], refusal: Refusal) -> WireError {
+fn named(bytes: &[u8], refusal: &Refusal) -> WireError {
     let fields: BTreeMap<String, &RawValue> = serde_json::from_slice(bytes).unwrap_or_default();
     let text = |key: &str, bytes_max: usize| {
         let value: String = serde_json::from_str(fields.get(key)?.get()).ok()?;
@@ -140,11 +140,15 @@ fn named(bytes: &[u8], refusal: Refusal) -> WireError {
         reason: refusal.reason,
         message: refusal.message(),
         max_size: refusal.max_size,
-        named: Named {
+        named: Box::new(Named {
             correlation_id: text("correlationId", CORRELATION_ID_BYTES_MAX),
             source_do_id: text("sourceDoId", SOURCE_ID_BYTES_MAX),
             source_epoch: text("sourceEpoch", SOURCE_EPOCH_BYTES_MAX),
             sequence_number: fields.get("sequenceNumber").and_then(|value| value.get().parse().ok()),
-        },
+        }),
     }
 }
+
+#[cfg(test)]
+#[path = "parse_tests.rs"]
+mod tests;

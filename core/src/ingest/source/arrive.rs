@@ -48,6 +48,21 @@ pub struct Arrival<'a> {
     pub opening: Opening,
 }
 
+/// A batch that the machine refused, for a reason of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused<'a> {
+    /// Its epoch.
+    pub epoch: &'a str,
+    /// Its number.
+    pub number: u64,
+    /// First and last event, as far as they could be read.
+    pub events: Option<(u64, u64)>,
+    /// Whether it may come again.
+    pub retry: bool,
+    /// As in [`Opening::sparse`], for an epoch that is not known yet.
+    pub sparse: bool,
+}
+
 /// What becomes of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -86,14 +101,20 @@ fn range_of(events: &[EventView]) -> (u64, u64) {
     ends.expect("a batch has at least one event")
 }
 
+/// The events of a range: first and last, both included.
+fn within(events: &[EventView], (first, last): (u64, u64)) -> &[EventView] {
+    let start = events.partition_point(|event| event.sequence < first);
+    let end = events.partition_point(|event| event.sequence <= last);
+    events.get(start..end).unwrap_or_default()
+}
+
 impl Source {
     /// Answers a batch. Only [`Source::issued`] takes it up.
     pub fn arrive(&mut self, arrival: &Arrival<'_>, now: MachineTime, rules: &Rules) -> Verdict {
         self.count(now);
         let verdict = self.judge(arrival, now, rules);
         match &verdict {
-            Verdict::Take(_) => self.note_connection(arrival),
-            Verdict::Wait { .. } => {}
+            Verdict::Take(_) | Verdict::Wait { .. } => {}
             Verdict::Duplicate { unverified } => {
                 self.counters.duplicates += 1;
                 self.counters.unverified += u64::from(*unverified);
@@ -103,34 +124,36 @@ impl Source {
         verdict
     }
 
-    /// The machine refused a batch for a reason of its own: it stops the clock of the hole that the batch falls into,
-    /// and what follows it has to wait if its epoch is sparse. `opening` as in [`Arrival`].
-    pub fn refused(
-        &mut self,
-        epoch: &str,
-        number: u64,
-        events: (u64, u64),
-        retry: bool,
-        opening: Opening,
-        now: MachineTime,
-        rules: &Rules,
-    ) {
+    /// The machine refused a batch for a reason of its own: that stops the clock of the hole which the batch falls into,
+    /// and if its epoch is sparse, what follows it has to wait.
+    pub fn refused(&mut self, refused: &Refused<'_>, now: MachineTime, rules: &Rules) {
         self.count(now);
-        let index = self.find(epoch);
+        let Refused { epoch: name, number, events, retry, sparse } = *refused;
+        if !retry {
+            self.give_up(name, number);
+        }
+        let Some(events) = events else { return };
+        let index = self.find(name);
         if let Some(epoch) = index.map(|index| &mut self.epochs[index]).filter(|_| retry) {
             epoch.clocks.pause(events.0, events.1, now.after_ms(rules.refusal_pause_ms));
         }
         let known = index.map(|index| &self.epochs[index]);
-        let sparse = known.map_or(opening.sparse, |epoch| epoch.opening.sparse);
-        let is_new = known.is_none_or(|epoch| events.0 >= epoch.all.complete_end());
-        if !sparse || !is_new {
-            return;
-        }
+        let sparse = known.map_or(sparse, |epoch| epoch.opening.sparse);
+        let is_new = known.is_none_or(|epoch| events.1 >= epoch.all.complete_end());
         let other_blocks = self.awaited.as_ref().is_some_and(|awaited| {
-            &*awaited.epoch == epoch && awaited.number != number && awaited.blocks(now, rules.window_ms)
+            &*awaited.epoch == name && awaited.number != number && awaited.blocks(now, rules.window_ms)
         });
-        if !other_blocks {
-            self.awaited = Some(Awaited { epoch: epoch.into(), number, events, since: now, given_up: !retry });
+        if sparse && is_new && !other_blocks {
+            self.awaited = Some(Awaited { epoch: name.into(), number, events, since: now, given_up: !retry });
+            self.unsaved = true;
+        }
+    }
+
+    /// A batch was refused without retry: if it was awaited, it no longer is.
+    fn give_up(&mut self, epoch: &str, number: u64) {
+        let awaited = self.awaited.as_mut().filter(|awaited| &*awaited.epoch == epoch && awaited.number == number);
+        if let Some(awaited) = awaited {
+            awaited.given_up = true;
             self.unsaved = true;
         }
     }
@@ -158,13 +181,6 @@ impl Source {
             .unwrap_or_else(|| case.rules_3_and_4_coverage())
     }
 
-    fn note_connection(&mut self, arrival: &Arrival<'_>) {
-        let known = self.find(arrival.epoch).map(|index| self.epochs[index].opening);
-        if known.unwrap_or(arrival.opening).sparse && self.sparse_conn.is_none() {
-            self.sparse_conn = arrival.conn;
-        }
-    }
-
     fn note_refusal(&mut self, arrival: &Arrival<'_>, refusal: &Refusal, now: MachineTime, rules: &Rules) {
         let (first, last) = range_of(arrival.events);
         self.counters.refused_closed += u64::from(matches!(refusal, Refusal::InClosedHole { .. }));
@@ -173,18 +189,14 @@ impl Source {
             if let Some(index) = self.find(arrival.epoch) {
                 self.epochs[index].clocks.pause(first, last, until);
             }
-        } else if let Some(awaited) = self.awaited.as_mut()
-            && &*awaited.epoch == arrival.epoch
-            && awaited.number == arrival.number
-        {
-            awaited.given_up = true;
-            self.unsaved = true;
+        } else {
+            self.give_up(arrival.epoch, arrival.number);
         }
     }
 
     /// The last batch of the source whose save is not decided.
     fn last_pending(&self) -> Option<Place> {
-        let unapplied = self.held.range(self.applied_through + 1..);
+        let unapplied = self.held.range(self.unapplied_from..);
         unapplied.rev().find(|(_, held)| held.saving == Saving::Pending).map(|(place, _)| *place)
     }
 }
@@ -229,18 +241,14 @@ impl Case<'_> {
     fn rules_3_and_4_coverage(&self) -> Verdict {
         let (first, last) = self.range;
         let uncovered = self.epoch.all.uncovered(first, last);
-        let leans_on_pending = uncovered != self.epoch.durable.uncovered(first, last);
-        if leans_on_pending
-            && let Some(place) = self.source.last_pending()
-            && uncovered != [self.range]
-        {
-            return Verdict::Wait { place };
-        }
-        let is_new = |event: &&EventView| uncovered.iter().any(|(from, to)| (*from..=*to).contains(&event.sequence));
         if uncovered == [self.range] {
             return self.judge_new(first, None);
         }
-        match self.arrival.events.iter().find(is_new) {
+        if uncovered != self.epoch.durable.uncovered(first, last) {
+            let place = self.source.last_pending();
+            return Verdict::Wait { place: place.expect("what is covered and not durable is pending") };
+        }
+        match uncovered.iter().find_map(|range| within(self.arrival.events, *range).first()) {
             None => self.judge_covered(),
             Some(event) => self.judge_new(event.sequence, Some(uncovered.as_slice())),
         }
@@ -254,10 +262,13 @@ impl Case<'_> {
             let resume = self.epoch.durable.complete_batch();
             return Verdict::Refuse(Refusal::CoveredWithoutEpoch { number, first, last, resume });
         }
-        if self.is_current() && number > self.epoch.all.highest_batch() {
-            return self.take(Some(Vec::new()), false);
+        if !self.is_current() || number <= self.epoch.all.highest_batch() {
+            return Verdict::Duplicate { unverified: true };
         }
-        Verdict::Duplicate { unverified: true }
+        match self.refuse_for_hole() {
+            Some(refusal) => Verdict::Refuse(refusal),
+            None => self.take(Some(Vec::new()), self.is_behind_hole()),
+        }
     }
 
     /// Rule 3: it brings events that are not covered, `event` being the first. `uncovered` where that is not all.
@@ -350,11 +361,8 @@ impl Case<'_> {
 
     fn take(&self, taken: Option<Vec<(u64, u64)>>, behind_hole: bool) -> Verdict {
         let Arrival { place, number, events, hash, bytes, .. } = *self.arrival;
-        let counts = |event: &&EventView| {
-            let within = |(from, to): &(u64, u64)| (*from..=*to).contains(&event.sequence);
-            taken.as_ref().is_none_or(|taken| taken.iter().any(within))
-        };
-        let processed = events.iter().filter(counts).count() as u64;
+        let count = |ranges: &Vec<(u64, u64)>| ranges.iter().map(|range| within(events, *range).len()).sum();
+        let processed: usize = taken.as_ref().map_or(events.len(), count);
         let head = BatchHead {
             place,
             epoch: Arc::clone(&self.epoch.name),
@@ -368,18 +376,15 @@ impl Case<'_> {
             no_holes: self.epoch.opening.sparse || !self.rules.deduplicate,
             time: self.now,
         };
-        Verdict::Take(Take { head, processed, repeats: events.len() as u64 - processed, behind_hole })
+        let repeats = (events.len() - processed) as u64;
+        Verdict::Take(Take { head, processed: processed as u64, repeats, behind_hole })
     }
 }
 
 /// The event ranges that count: the uncovered parts, cut to events that are there. `None`: all events count.
 fn taken_ranges(events: &[EventView], uncovered: &[(u64, u64)]) -> Option<Vec<(u64, u64)>> {
-    let cut = |(from, to): &(u64, u64)| {
-        let start = events.partition_point(|event| event.sequence < *from);
-        let end = events.partition_point(|event| event.sequence <= *to);
-        events.get(start..end).filter(|part| !part.is_empty()).map(|part| (range_of(part), part.len()))
-    };
-    let parts: Vec<((u64, u64), usize)> = uncovered.iter().filter_map(cut).collect();
+    let parts = uncovered.iter().map(|range| within(events, *range)).filter(|part| !part.is_empty());
+    let parts: Vec<((u64, u64), usize)> = parts.map(|part| (range_of(part), part.len())).collect();
     let counted: usize = parts.iter().map(|(_, count)| count).sum();
     (counted < events.len()).then(|| parts.into_iter().map(|(range, _)| range).collect())
 }

@@ -1,4 +1,4 @@
-//! One epoch of a source: its three frontiers, its holes, and its batches that are in the journal.
+//! One epoch of a source: its frontiers, its holes, and its batches that are in the journal.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::head::{BatchHead, Opening, Place};
 use super::holes::HoleClocks;
 use crate::ingest::frontier::{ClosedGaps, Frontier, Gap};
+use crate::time::MachineTime;
 
 /// One life of a source's numbering.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,13 +15,11 @@ pub(super) struct Epoch {
     pub(super) opening: Opening,
     /// Whether a batch of it is durable, so that it will be there after a restart.
     pub(super) opened: bool,
-    /// Batches that left the journal: they are in the lake.
-    pub(super) released: Frontier,
-    /// Those, and the ones that are durable in the journal.
+    /// Batches in the lake, and those that are durable in the journal.
     pub(super) durable: Frontier,
     /// Those, and the ones that are being written.
     pub(super) all: Frontier,
-    /// Holes that were given up. All three frontiers count them as covered.
+    /// Holes that were given up. Both frontiers count them as covered.
     pub(super) closed: ClosedGaps,
     /// For the holes of `durable`.
     pub(super) clocks: HoleClocks,
@@ -28,8 +27,10 @@ pub(super) struct Epoch {
     pub(super) by_event: BTreeMap<(u64, Place), u64>,
     /// Bytes of those that lie above the first hole of `all`.
     pub(super) waiting_bytes: u64,
-    /// The highest batch that was released with all below it.
+    /// The highest batch that is in the lake with all below it.
     pub(super) mark: Option<u64>,
+    /// Batches in the lake that have one below them which is not: their numbers, by last event.
+    pub(super) unmarked: BTreeMap<u64, u64>,
 }
 
 impl Epoch {
@@ -39,7 +40,6 @@ impl Epoch {
             name,
             opening,
             opened: false,
-            released: frontier.clone(),
             durable: frontier.clone(),
             all: frontier,
             closed: ClosedGaps::default(),
@@ -47,6 +47,7 @@ impl Epoch {
             by_event: BTreeMap::new(),
             waiting_bytes: 0,
             mark: None,
+            unmarked: BTreeMap::new(),
         }
     }
 
@@ -74,27 +75,45 @@ impl Epoch {
 
     /// A batch left the journal: it is in the lake.
     pub(super) fn release(&mut self, head: &BatchHead) {
-        cover(&mut self.released, head, &self.closed);
         let bytes = self.by_event.remove(&(head.first, head.place));
         if head.first >= self.all.complete_end() {
             self.waiting_bytes -= bytes.unwrap_or(0);
         }
+        let number = self.unmarked.entry(head.last).or_insert(head.number);
+        *number = head.number.max(*number);
     }
 
-    /// Moves the mark up to the last released batch, unless something below it is still in the journal.
+    /// Moves the mark up to the last batch in the lake that has none below it which is not.
     pub(super) fn advance_mark(&mut self) {
-        let waits_below = self.by_event.range(..(self.released.complete_end(), 0)).next().is_some();
-        let batch = self.released.complete_batch();
-        if !waits_below && batch > self.mark.unwrap_or(self.opening.base) {
-            self.mark = Some(batch);
-        }
+        let first_waiting = self.by_event.first_key_value().map_or(u64::MAX, |((first, _), _)| *first);
+        let waiting = self.unmarked.split_off(&first_waiting);
+        let marked = std::mem::replace(&mut self.unmarked, waiting);
+        self.mark = self.mark.max(marked.into_values().max());
+    }
+
+    /// The holes whose time has run out, but for those that a batch is being written into.
+    pub(super) fn run_out(&self, now: MachineTime, window_ms: u64) -> Vec<Gap> {
+        let holes = self.durable.holes().zip(self.clocks.iter());
+        let due = holes.filter(|(_, clock)| clock.is_due(now, window_ms)).map(|(gap, _)| gap);
+        due.filter(|gap| self.is_left_alone(gap)).collect()
+    }
+
+    /// When the next hole's time runs out.
+    pub(super) fn next_due(&self, now: MachineTime, connected: bool, window_ms: u64) -> Option<MachineTime> {
+        let holes = self.durable.holes().zip(self.clocks.iter()).filter(|(gap, _)| self.is_left_alone(gap));
+        holes.map(|(_, clock)| clock.due(now, connected, window_ms)).min()
+    }
+
+    /// Whether no batch is being written into a hole of `durable`.
+    fn is_left_alone(&self, gap: &Gap) -> bool {
+        self.all == self.durable || self.all.uncovered(gap.events.0, gap.events.1) == [gap.events]
     }
 
     /// Gives up a hole of `durable`.
     pub(super) fn close(&mut self, gap: Gap) {
         self.closed.insert(gap);
         let former_end = self.all.complete_end();
-        for frontier in [&mut self.released, &mut self.durable, &mut self.all] {
+        for frontier in [&mut self.durable, &mut self.all] {
             frontier.settle(&self.closed);
         }
         self.count_waiting(former_end);

@@ -24,7 +24,7 @@ pub(super) struct HoleClock {
 
 impl HoleClock {
     /// When it runs out if nothing changes.
-    fn due(&self, now: MachineTime, connected: bool, window_ms: u64) -> MachineTime {
+    pub(super) fn due(&self, now: MachineTime, connected: bool, window_ms: u64) -> MachineTime {
         let left_ms = if self.has_run_out(window_ms) {
             0
         } else if connected {
@@ -33,6 +33,11 @@ impl HoleClock {
             HOLE_AWAY_MS_MAX.saturating_sub(self.away_ms)
         };
         now.max(self.paused_until).after_ms(left_ms)
+    }
+
+    /// Whether its hole is to be given up.
+    pub(super) fn is_due(&self, now: MachineTime, window_ms: u64) -> bool {
+        self.has_run_out(window_ms) && self.paused_until <= now
     }
 
     fn has_run_out(&self, window_ms: u64) -> bool {
@@ -85,16 +90,5 @@ impl HoleClocks {
             let former = old.peek().filter(|clock| clock.events.0 <= hole.events.1);
             self.0.push(former.map_or(fresh, |clock| HoleClock { events: hole.events, ..*clock }));
         }
-    }
-
-    /// The next moment at which a clock runs out.
-    pub(super) fn next_due(&self, now: MachineTime, connected: bool, window_ms: u64) -> Option<MachineTime> {
-        self.0.iter().map(|clock| clock.due(now, connected, window_ms)).min()
-    }
-
-    /// The missing events of the holes whose clocks have run out.
-    pub(super) fn run_out(&self, now: MachineTime, window_ms: u64) -> Vec<(u64, u64)> {
-        let due = |clock: &&HoleClock| clock.has_run_out(window_ms) && clock.paused_until <= now;
-        self.0.iter().filter(due).map(|clock| clock.events).collect()
     }
 }

@@ -6,7 +6,7 @@ use super::arrive::{Rules, Take};
 use super::epoch::Epoch;
 use super::known::Known;
 use super::saved::{SavedEpoch, SavedSource};
-use super::{BatchHead, Held, Opening, Place, Saving, Source};
+use super::{BatchHead, Held, Place, Saving, Source};
 use crate::ingest::frontier::Gap;
 use crate::time::MachineTime;
 
@@ -24,7 +24,7 @@ impl Source {
             }
         };
         source.count(now);
-        let applied: Vec<usize> = heads.into_iter().map(|head| source.restore_head(head)).collect();
+        let applied: Vec<usize> = heads.into_iter().map(|head| source.restore_head(&head)).collect();
         for index in applied {
             source.epochs[index].refit_clocks();
         }
@@ -92,7 +92,7 @@ impl Source {
         self.count(now);
         let pending = self.held.get(&place).is_some_and(|held| held.saving == Saving::Pending);
         assert!(pending, "place {place} is forgotten but was not pending");
-        let mut unapplied = self.held.split_off(&(self.applied_through + 1));
+        let mut unapplied = self.held.split_off(&self.unapplied_from);
         for (index, epoch) in self.epochs.iter_mut().enumerate() {
             let of_epoch = unapplied.values().filter(|held| held.epoch == index);
             epoch.drop_pending(of_epoch.map(|held| held.head.clone()));
@@ -111,11 +111,10 @@ impl Source {
     /// Takes a head up, and its epoch if it is new.
     fn add(&mut self, head: BatchHead, saving: Saving) {
         let place = head.place;
-        let newest = self.held.last_key_value().map_or(self.applied_through, |(newest, _)| *newest);
-        assert!(place > newest, "place {place} comes after place {newest}");
+        let free_from = self.held.last_key_value().map_or(self.unapplied_from, |(newest, _)| newest + 1);
+        assert!(place >= free_from, "place {place} is given, but the next free one is {free_from}");
         let index = self.find(&head.epoch).unwrap_or_else(|| {
-            let opening =
-                head.opening.unwrap_or(Opening { base: head.number.saturating_sub(1), sparse: head.no_holes });
+            let opening = head.opening.unwrap_or_else(|| panic!("batch at place {place} lacks how its epoch began"));
             self.epochs.push(Epoch::new(Arc::clone(&head.epoch), opening));
             self.epochs.len() - 1
         });
@@ -126,25 +125,27 @@ impl Source {
 
     /// Applies durable batches up to the first pending one.
     fn apply_durable(&mut self) {
-        while let Some((place, held)) = self.held.range_mut(self.applied_through + 1..).next() {
+        while let Some((place, held)) = self.held.range_mut(self.unapplied_from..).next() {
             match held.saving {
                 Saving::Pending => return,
                 Saving::Durable => held.saving = Saving::Applied,
-                Saving::Applied => unreachable!("place {place} is applied above place {}", self.applied_through),
+                Saving::Applied => {
+                    unreachable!("place {place} is applied, but {} is the first that is not", self.unapplied_from)
+                }
             }
             let (place, index, head) = (*place, held.epoch, held.head.clone());
             self.apply(index, &head);
             self.epochs[index].refit_clocks();
-            self.applied_through = place;
+            self.unapplied_from = place + 1;
         }
     }
 
-    fn restore_head(&mut self, head: BatchHead) -> usize {
+    fn restore_head(&mut self, head: &BatchHead) -> usize {
         let place = head.place;
         self.add(head.clone(), Saving::Applied);
         let index = self.held[&place].epoch;
-        self.apply(index, &head);
-        self.applied_through = place;
+        self.apply(index, head);
+        self.unapplied_from = place + 1;
         index
     }
 

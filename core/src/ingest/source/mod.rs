@@ -29,7 +29,7 @@ use crate::event::ConnId;
 use crate::ingest::frontier::Gap;
 use crate::time::MachineTime;
 
-pub use arrive::{Arrival, Rules, Take, Verdict};
+pub use arrive::{Arrival, Refused, Rules, Take, Verdict};
 use epoch::Epoch;
 pub use head::{BatchHead, Fingerprint, Opening, Place};
 use known::Known;
@@ -132,8 +132,8 @@ pub struct Source {
     /// In the order in which they began; those not opened yet (no batch durable) come last.
     epochs: Vec<Epoch>,
     held: BTreeMap<Place, Held>,
-    /// All held batches up to here are applied.
-    applied_through: Place,
+    /// All held batches below this place are applied.
+    unapplied_from: Place,
     known: Known,
     awaited: Option<Awaited>,
     /// The newest connection, of a sparse source.
@@ -193,9 +193,7 @@ impl Source {
         self.count(now);
         let mut closed = Vec::new();
         for epoch in self.epochs.iter_mut().filter(|epoch| !epoch.clocks.is_empty()) {
-            for events in epoch.clocks.run_out(now, rules.window_ms) {
-                let gap = epoch.durable.holes().find(|gap| gap.events == events);
-                let gap = gap.expect("clocks are refitted whenever a hole changes");
+            for gap in epoch.run_out(now, rules.window_ms) {
                 epoch.close(gap);
                 closed.push(ClosedHole { epoch: Arc::clone(&epoch.name), gap });
             }
@@ -207,7 +205,7 @@ impl Source {
 
     /// When [`Source::close_due`] has something to do, if nothing else happens.
     pub fn next_deadline(&self, rules: &Rules) -> Option<MachineTime> {
-        let due = |epoch: &Epoch| epoch.clocks.next_due(self.counted_until, self.connected, rules.window_ms);
+        let due = |epoch: &Epoch| epoch.next_due(self.counted_until, self.connected, rules.window_ms);
         self.epochs.iter().filter_map(due).min()
     }
 

@@ -1,5 +1,6 @@
 //! A source's control row: what is known of it beside the heads of its batches in the journal.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -26,24 +27,26 @@ pub struct SavedSource {
     pub(super) counters: Counters,
 }
 
-/// An epoch without its batches in the journal.
+/// An epoch without its list of batches in the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct SavedEpoch {
     name: Arc<str>,
     opening: Opening,
-    released: Frontier,
+    durable: Frontier,
     closed: ClosedGaps,
     clocks: HoleClocks,
     mark: Option<u64>,
+    unmarked: BTreeMap<u64, u64>,
 }
 
-/// A remembered batch. Numbers are differences to the entry before it, so that most take a byte or two.
+/// A remembered batch. Numbers are differences to the entry before it, and its first event to the one after the entry
+/// before it, so that most of them take one byte.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct SavedKnown {
     epoch: i64,
     number: i64,
     first: i64,
-    length: u64,
+    length: i64,
     hash: Fingerprint,
     time: i64,
 }
@@ -123,17 +126,21 @@ impl SavedSource {
 
     pub(super) fn known(&self) -> Known {
         let mut known = Known::default();
-        let mut last = KnownFields::default();
+        let mut before = KnownFields::default();
         for entry in &self.known {
-            last.epoch += entry.epoch;
-            last.number += entry.number;
-            last.first += entry.first;
-            last.time += entry.time;
-            let first = unsigned(last.first);
-            let time = MachineTime(unsigned(last.time));
-            let batch = KnownBatch { first, last: first + entry.length, hash: entry.hash, time, place: None };
-            let epoch = usize::try_from(last.epoch).expect("an epoch's index is what was saved");
-            known.restore((epoch, unsigned(last.number)), batch);
+            let this = KnownFields {
+                epoch: before.epoch + entry.epoch,
+                number: before.number + entry.number,
+                first: before.first + before.length + entry.first,
+                length: before.length + entry.length,
+                time: before.time + entry.time,
+            };
+            let (first, time) = (unsigned(this.first), MachineTime(unsigned(this.time)));
+            let last = first + unsigned(this.length) - 1;
+            let batch = KnownBatch { first, last, hash: entry.hash, time, place: None };
+            let epoch = usize::try_from(this.epoch).expect("an epoch's index is what was saved");
+            known.restore((epoch, unsigned(this.number)), batch);
+            before = this;
         }
         known
     }
@@ -144,23 +151,25 @@ impl SavedEpoch {
         SavedEpoch {
             name: Arc::clone(&epoch.name),
             opening: epoch.opening,
-            released: epoch.released.clone(),
+            durable: epoch.durable.clone(),
             closed: epoch.closed.clone(),
             clocks: epoch.clocks.clone(),
             mark: epoch.mark,
+            unmarked: epoch.unmarked.clone(),
         }
     }
 
-    /// The epoch as it was, but for the batches in the journal.
+    /// The epoch as it was, but for its list of batches in the journal. That they are covered is known here, and covering
+    /// them again changes nothing.
     pub(super) fn restore(self) -> Epoch {
         let mut epoch = Epoch::new(self.name, self.opening);
         epoch.opened = true;
-        epoch.durable = self.released.clone();
-        epoch.all = self.released.clone();
-        epoch.released = self.released;
+        epoch.all = self.durable.clone();
+        epoch.durable = self.durable;
         epoch.closed = self.closed;
         epoch.clocks = self.clocks;
         epoch.mark = self.mark;
+        epoch.unmarked = self.unmarked;
         epoch
     }
 }
@@ -171,27 +180,30 @@ struct KnownFields {
     epoch: i64,
     number: i64,
     first: i64,
+    /// Event numbers from first to last.
+    length: i64,
     time: i64,
 }
 
 fn shorten(known: &Known) -> Vec<SavedKnown> {
-    let mut last = KnownFields::default();
+    let mut before = KnownFields::default();
     let entry = |((epoch, number), batch): ((usize, u64), KnownBatch)| {
         let this = KnownFields {
             epoch: i64::try_from(epoch).expect("there are few epochs"),
             number: signed(number),
             first: signed(batch.first),
+            length: signed(batch.last - batch.first + 1),
             time: signed(batch.time.0),
         };
         let entry = SavedKnown {
-            epoch: this.epoch - last.epoch,
-            number: this.number - last.number,
-            first: this.first - last.first,
-            length: batch.last - batch.first,
+            epoch: this.epoch - before.epoch,
+            number: this.number - before.number,
+            first: this.first - (before.first + before.length),
+            length: this.length - before.length,
             hash: batch.hash,
-            time: this.time - last.time,
+            time: this.time - before.time,
         };
-        last = this;
+        before = this;
         entry
     };
     known.released().map(entry).collect()

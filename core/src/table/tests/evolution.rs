@@ -1,7 +1,9 @@
 //! How a table's schema grows from flush to flush, and how another engine's changes are followed.
 
+use serde_json::Value::Null;
+
 use super::support::{OPTIONS, batch, columns, flushes, insert, job, lines, rows_of, update, user_rows};
-use crate::iceberg::schema::{Field, Primitive, Schema, Type};
+use crate::iceberg::schema::{Field, ListType, MapType, Primitive, Schema, Type};
 use crate::table::job::{EncodeOptions, Job};
 
 #[test]
@@ -100,7 +102,7 @@ fn another_engines_columns_are_followed_by_name() {
     );
     let mut rows = second.files.iter().flat_map(|file| {
         assert_eq!(file.metrics.columns[&20].null_count, Some(2));
-        file_without(file, "day")
+        rows_of(file)
     });
     let row = rows.next().unwrap();
     assert_eq!(row["_cdc_rescued"], r#"{"day":"2026-01-01"}"#);
@@ -111,8 +113,33 @@ fn another_engines_columns_are_followed_by_name() {
     assert_eq!((&row["kept"], &row["drop"]), (&"z".into(), &1.into()));
 }
 
-fn file_without(file: &crate::table::job::EncodedFile, _date: &str) -> Vec<serde_json::Value> {
-    rows_of(file)
+#[test]
+fn columns_of_types_that_rows_are_not_written_to_are_null() {
+    let primitives = [
+        Primitive::Date,
+        Primitive::Time,
+        Primitive::Timestamp,
+        Primitive::Timestamptz,
+        Primitive::Uuid,
+        Primitive::Fixed(3),
+        Primitive::Binary,
+    ];
+    let mut fields: Vec<Field> = (1..)
+        .zip(primitives)
+        .map(|(id, primitive)| field(id, &format!("c{id}"), id % 2 == 0, Type::Primitive(primitive)))
+        .collect();
+    let text = || Type::Primitive(Primitive::String);
+    let map = MapType { key_id: 11, key: text(), value_id: 12, value_required: true, value: text() };
+    fields.push(field(10, "map", false, Type::Map(Box::new(map))));
+    let days = ListType { element_id: 14, element_required: true, element: Type::Primitive(Primitive::Date) };
+    fields.push(field(13, "days", false, Type::List(Box::new(days))));
+    let schema = Schema { schema_id: 3, fields };
+    let row = r#"{"c1":"2026-01-01","c4":0,"map":{"a":"b"},"days":["2026-01-01"],"c3":null}"#;
+    let output = Job { schema: Some(schema), last_column_id: 14, ..job(None, vec![batch(&[insert(row)])]) }.run();
+    let row = &rows_of(&output.files[0])[0];
+    let rescued = r#"{"c1":"2026-01-01","c4":0,"map":{"a":"b"},"days[0]":"2026-01-01"}"#;
+    assert_eq!((&row["_cdc_rescued"], &row["c1"], &row["map"]), (&rescued.into(), &Null, &Null));
+    assert_eq!((output.schema.schema_id, output.last_column_id), (4, 21));
 }
 
 #[test]

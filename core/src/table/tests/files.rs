@@ -56,7 +56,7 @@ fn row_groups_end_by_rows_or_by_bytes() {
     let groups = |options| run(&many_rows(100), options).files[0].metrics.split_offsets.len();
     assert_eq!(groups(OPTIONS), 1);
     assert_eq!(groups(EncodeOptions { row_group_rows: 30, ..OPTIONS }), 4);
-    assert_eq!(groups(EncodeOptions { row_group_bytes: 2_000, ..OPTIONS }), 4);
+    assert_eq!(groups(EncodeOptions { row_group_bytes: 2_000, ..OPTIONS }), 3);
 }
 
 #[test]

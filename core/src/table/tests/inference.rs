@@ -143,9 +143,9 @@ fn empty_values_of_columns_that_never_get_a_type_are_rescued() {
 #[test]
 fn what_is_nested_too_deep_is_a_string_of_json() {
     check(
-        &[r#"{"a":{"a":{"a":{"a":{"a":{"a":{"a":{"a":{"a": 1}}}}}}}}}"#, r#"{"a":[]}"#],
-        "a {a {a {a {a {a {a {a string}}}}}}}",
-        &[r#"{"a":{"a":{"a":{"a":{"a":{"a":{"a":{"a":"{\"a\": 1}"}}}}}}}}"#, r#"{"rescued":"{\"a\":[]}"}"#],
+        &[r#"{"a":{"a":{"a":{"a":{"a":{"a":{"a":{"a":{"a":{"a": 1}}}}}}}}}}"#, r#"{"a":[]}"#],
+        "a {a {a {a {a {a {a {a {a string}}}}}}}}",
+        &[r#"{"a":{"a":{"a":{"a":{"a":{"a":{"a":{"a":{"a":"{\"a\": 1}"}}}}}}}}}"#, r#"{"rescued":"{\"a\":[]}"}"#],
     );
 }
 

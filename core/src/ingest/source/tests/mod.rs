@@ -1,1 +1,9 @@
 //! The sentences of `promises`, "Sequences, duplicates and holes", as tests.
+
+mod duplicates;
+mod epochs;
+mod histories;
+mod holes;
+mod lab;
+mod restarts;
+mod sparse;

@@ -1,0 +1,135 @@
+//! Sparse producers: no holes, one connection, and a refused batch comes first.
+
+use super::lab::{Lab, Sent, batch};
+use crate::event::ConnId;
+use crate::ingest::source::{Hello, Opening, Refused};
+
+fn sparse(number: u64, first: u64, last: u64) -> Sent<'static> {
+    Sent { opening: Opening { base: 0, sparse: true }, ..batch("e", number, first, last) }
+}
+
+/// Batch 10 was taken, batch 20 with its events 201 to 210 refused with retry.
+fn refused() -> Lab {
+    let mut lab = Lab::new();
+    assert_eq!(lab.send_as(sparse(10, 101, 110)), "taken 10");
+    lab.refuse(20, (201, 210), true);
+    lab
+}
+
+const AWAITED: &str = "retry: batch 30 cannot be taken before batch 20, which was refused: send batch 20 again first";
+
+#[test]
+fn a_sparse_producer_has_no_holes() {
+    let mut lab = Lab::new();
+    for (number, first, last) in [(10, 101, 110), (25, 301, 302), (99, 999, 999)] {
+        assert_eq!(lab.send_as(sparse(number, first, last)), format!("taken {}", last - first + 1));
+        assert_eq!((lab.resume(), lab.holes()), (Some(number), vec![]));
+    }
+    assert_eq!(lab.send_as(sparse(25, 301, 302)), "duplicate");
+    assert_eq!(lab.send_as(sparse(26, 302, 303)), "duplicate, unverified");
+}
+
+#[test]
+fn it_says_so_once_for_an_epoch() {
+    let mut lab = Lab::new();
+    lab.send_as(sparse(10, 101, 110));
+    assert_eq!(lab.send(25, 301, 302), "taken 2", "said before");
+    let mut dense = Lab::new();
+    dense.fill(&[(1, 1, 10)]);
+    assert_eq!(dense.send_as(sparse(25, 301, 302)), "taken 2, behind a hole", "said too late");
+}
+
+#[test]
+fn the_newest_connection_wins() {
+    let mut lab = Lab::new();
+    let hello = |conn| Hello { epoch: "e", last_ack: 0, sparse: true, conn: Some(ConnId(conn)) };
+    assert_eq!(lab.source.connect(hello(1), lab.now).superseded, None);
+    assert_eq!(lab.source.connect(hello(1), lab.now).superseded, None);
+    assert_eq!(lab.source.connect(hello(2), lab.now).superseded, Some(ConnId(1)));
+    let on = |conn, number| Sent { conn: Some(ConnId(conn)), ..sparse(number, number * 10, number * 10) };
+    assert_eq!(lab.send_as(on(2, 1)), "taken 1");
+    assert_eq!(
+        lab.send_as(on(1, 2)),
+        "retry: batch 2 came on an older connection: a sparse source sends on its newest connection only"
+    );
+}
+
+#[test]
+fn after_a_retryable_nack_everything_is_nacked_until_that_batch_has_come() {
+    let mut lab = refused();
+    assert_eq!(lab.send_as(sparse(30, 301, 310)), AWAITED);
+    assert_eq!(lab.send_as(sparse(10, 101, 110)), "duplicate");
+    assert_eq!(lab.issue(sparse(20, 201, 210)).1, "taken 10");
+    assert_eq!(lab.issue(sparse(30, 301, 310)).1, "taken 10", "it has come, if only its save succeeds");
+}
+
+#[test]
+fn a_batch_that_came_and_was_not_saved_is_awaited_again() {
+    let mut lab = refused();
+    let (place, _) = lab.issue(sparse(20, 201, 210));
+    lab.source.forget(place, lab.now);
+    assert_eq!(lab.send_as(sparse(30, 301, 310)), AWAITED);
+}
+
+#[test]
+fn a_first_batch_that_was_refused_is_awaited_too() {
+    let mut lab = Lab::new();
+    lab.refuse(20, (201, 210), true);
+    assert_eq!(lab.send_as(sparse(30, 301, 310)), AWAITED);
+    assert_eq!(lab.send_as(sparse(20, 201, 210)), "taken 10");
+}
+
+#[test]
+fn a_nack_without_retry_ends_the_waiting() {
+    let mut lab = refused();
+    lab.refuse(20, (201, 210), false);
+    assert_eq!(lab.send_as(sparse(30, 301, 310)), "taken 10");
+    assert!(lab.send_as(sparse(20, 201, 210)).starts_with("never: event 201 of batch 20 came too late"));
+    assert_eq!(lab.source.closed_batches("e", 10, 30), [(20, 20)]);
+}
+
+#[test]
+fn a_nack_without_retry_of_what_could_not_be_read_ends_the_waiting() {
+    let mut lab = refused();
+    let unreadable = Refused { epoch: "e", number: 20, events: None, retry: false, sparse: true };
+    lab.source.refused(&unreadable, lab.now, &lab.rules);
+    assert_eq!(lab.send_as(sparse(30, 301, 310)), "taken 10");
+}
+
+#[test]
+fn the_hole_time_out_ends_the_waiting() {
+    let mut lab = refused();
+    lab.pass(299_999);
+    assert_eq!(lab.send_as(sparse(30, 301, 310)), AWAITED);
+    lab.pass(1);
+    assert_eq!(lab.send_as(sparse(30, 301, 310)), "taken 10");
+    assert!(lab.send_as(sparse(20, 201, 210)).starts_with("never: "), "never called a duplicate");
+    assert_eq!(lab.source.counters().holes_closed, 1);
+}
+
+#[test]
+fn a_connect_at_or_above_the_refused_batch_ends_the_waiting() {
+    let mut lab = refused();
+    lab.connect("e", 19);
+    assert_eq!(lab.send_as(sparse(30, 301, 310)), AWAITED);
+    lab.connect("e", 20);
+    assert_eq!(lab.send_as(sparse(30, 301, 310)), "taken 10");
+}
+
+#[test]
+fn the_waiting_is_remembered_across_a_restart() {
+    let mut lab = refused();
+    assert!(lab.source.unsaved());
+    lab.save();
+    lab.restart();
+    assert_eq!(lab.send_as(sparse(30, 301, 310)), AWAITED);
+}
+
+#[test]
+fn a_batch_in_new_clothes_ends_the_waiting_where_it_overlaps() {
+    let mut lab = refused();
+    lab.pass(300_000);
+    assert_eq!(lab.send_as(sparse(25, 201, 205)), "taken 5");
+    assert_eq!(lab.send_as(sparse(26, 206, 210)), "taken 5");
+    assert_eq!(lab.source.counters().holes_closed, 0);
+}

@@ -1,0 +1,152 @@
+//! Finds the tables of a lake by looking into its store, as an engine without a catalog would.
+
+use std::collections::BTreeMap;
+
+use dolake_core::command::Outcome;
+use dolake_core::iceberg::location::version_hint;
+use dolake_core::iceberg::metadata::TableMetadata;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::store::{self, Store};
+
+const METADATA_FOLDER: &str = "/metadata/";
+const METADATA_SUFFIX: &str = ".metadata.json";
+const HINT: &str = "version-hint.text";
+
+/// Why a lake cannot be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum LookError {
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] store::OpenError),
+    /// The store cannot be listed.
+    #[error("store: expected a list of its objects, got: {0}")]
+    List(object_store::Error),
+    /// The system gives no runtime.
+    #[error("the system refuses a runtime: {0}")]
+    Runtime(std::io::Error),
+    /// An object cannot be read.
+    #[error("{key}: expected to read it, got: {message}")]
+    Read {
+        /// The object.
+        key: String,
+        /// What the store said.
+        message: String,
+    },
+    /// A metadata file that is none.
+    #[error("{key}: {message}")]
+    Metadata {
+        /// The object.
+        key: String,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+/// A store, looked at from a program without any other task.
+#[derive(Debug)]
+pub struct LakeView {
+    runtime: Runtime,
+    store: Store,
+}
+
+/// A table that was found.
+#[derive(Debug)]
+pub struct FoundTable {
+    /// Its folder below the store's root.
+    pub folder: String,
+    /// Key of its current metadata file.
+    pub metadata_key: String,
+}
+
+impl FoundTable {
+    /// What the catalog calls it: the folder without the base path, with dots.
+    pub fn name(&self) -> String {
+        let below_base = self.folder.split_once('/').map_or(self.folder.as_str(), |(_, rest)| rest);
+        below_base.replace('/', ".")
+    }
+}
+
+impl LakeView {
+    /// Opens a store that must be there.
+    ///
+    /// # Errors
+    /// The store cannot be opened.
+    pub fn open(place: &str) -> Result<LakeView, LookError> {
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(LookError::Runtime)?;
+        let store = Store::open_to_read(place)?;
+        Ok(LakeView { runtime, store })
+    }
+
+    /// The store's root as it stands in metadata.
+    pub fn location(&self) -> &str {
+        self.store.location()
+    }
+
+    /// The bytes of an object; `None` if there is none.
+    ///
+    /// # Errors
+    /// The store cannot tell.
+    pub fn read(&self, key: &str) -> Result<Option<bytes::Bytes>, LookError> {
+        let fail = |message: String| Err(LookError::Read { key: key.to_owned(), message });
+        match self.runtime.block_on(self.store.get(key, None)) {
+            Outcome::Got(bytes) => Ok(Some(bytes)),
+            Outcome::Absent => Ok(None),
+            Outcome::Refused(failure) | Outcome::Unknown(failure) => fail(failure.message),
+            other @ (Outcome::Saved
+            | Outcome::Loaded(_)
+            | Outcome::Put
+            | Outcome::Deleted
+            | Outcome::Worked(_)
+            | Outcome::Conflict) => unreachable!("a get never ends with {other:?}"),
+        }
+    }
+
+    /// Every table, by its folder. The current version is what `version-hint.text` says, else the highest there is.
+    ///
+    /// # Errors
+    /// The store cannot be listed or read.
+    pub fn tables(&self) -> Result<Vec<FoundTable>, LookError> {
+        let objects = self.runtime.block_on(self.store.list("")).map_err(LookError::List)?;
+        let mut folders: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for object in objects {
+            if let Some((folder, file)) = object.key.split_once(METADATA_FOLDER) {
+                folders.entry(folder.to_owned()).or_default().push(file.to_owned());
+            }
+        }
+        let mut tables = Vec::new();
+        for (folder, files) in folders {
+            if let Some(file) = self.current(&folder, &files)? {
+                let metadata_key = format!("{folder}{METADATA_FOLDER}{file}");
+                tables.push(FoundTable { folder, metadata_key });
+            }
+        }
+        Ok(tables)
+    }
+
+    /// The current one of a table's metadata files.
+    fn current(&self, folder: &str, files: &[String]) -> Result<Option<String>, LookError> {
+        let versions = || files.iter().filter(|file| file.ends_with(METADATA_SUFFIX));
+        if files.iter().any(|file| file == HINT) {
+            let hint = self.read(&format!("{folder}{METADATA_FOLDER}{HINT}"))?.unwrap_or_default();
+            let hint = String::from_utf8_lossy(&hint);
+            let hinted = versions().find(|file| version_hint(file) == hint.trim());
+            if let Some(file) = hinted {
+                return Ok(Some(file.clone()));
+            }
+        }
+        Ok(versions().max().cloned())
+    }
+
+    /// A table's metadata.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no metadata.
+    pub fn metadata(&self, table: &FoundTable) -> Result<TableMetadata, LookError> {
+        let key = table.metadata_key.clone();
+        let Some(json) = self.read(&key)? else {
+            return Err(LookError::Read { key, message: "it is gone".to_owned() });
+        };
+        TableMetadata::parse(&json).map_err(|error| LookError::Metadata { key, message: error.to_string() })
+    }
+}

@@ -1,0 +1,6 @@
+//! The network's side: one listener for WebSockets and HTTP. [`server`] tells the two apart, [`socket`] carries
+//! frames, [`call`] carries requests. What a path means, the machine knows.
+
+pub mod call;
+pub mod server;
+pub mod socket;
