@@ -9,7 +9,7 @@ use bytes::Bytes;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use dolake_core::config::Compression;
-use dolake_core::table::job::{EncodeOptions, Encoder, Job, JobBatch, JobOutput, Progress};
+use dolake_core::table::job::{EncodeOptions, Encoder, Job, JobBatch, JobOutput};
 use dolake_core::wire::batch::{CdcBatch, EventView, Operation, Span};
 
 const EVENTS: usize = 10_000;
@@ -67,18 +67,15 @@ fn start(batches: &[JobBatch], compression: Compression) -> [Encoder; 3] {
 }
 
 /// Takes all events, but seals no row group.
-fn gather(encoder: Encoder) -> Encoder {
-    match encoder.resume(EVENTS) {
-        Progress::More(encoder) => encoder,
-        Progress::Done(_) => panic!("a job ends with the slice after its last event"),
-    }
+fn gather(mut encoder: Encoder) -> Encoder {
+    assert!(encoder.resume(EVENTS).is_none(), "a job ends with the slice after its last event");
+    encoder
 }
 
 fn finish(mut encoder: Encoder) -> JobOutput {
     loop {
-        match encoder.resume(EVENTS) {
-            Progress::More(rest) => encoder = rest,
-            Progress::Done(output) => return output,
+        if let Some(output) = encoder.resume(EVENTS) {
+            return output;
         }
     }
 }

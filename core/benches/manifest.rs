@@ -63,7 +63,7 @@ fn table_of(commits: u64) -> Staged {
             let contents = |n: usize| store[&last.manifests[n].manifest_path].clone();
             change.merged = to_merge(&last.manifests).into_iter().map(|n| (n, contents(n))).collect();
         }
-        let staged = append(last.as_ref().map(base), change).expect("commits");
+        let staged = append(last.as_ref().map(base), &change).expect("commits");
         store.extend(staged.objects.iter().filter(|(location, _)| location.contains("-m")).cloned());
         last = Some(staged);
     }
@@ -77,7 +77,7 @@ fn base(staged: &Staged) -> Base<'_> {
 #[divan::bench(name = "append", args = [10, 100, 1000])]
 fn append_at(bencher: Bencher<'_, '_>, commits: u64) {
     let table = table_of(commits);
-    bencher.with_inputs(|| change(commits)).bench_values(|change| append(Some(base(&table)), change).expect("commits"));
+    bencher.with_inputs(|| change(commits)).bench_refs(|change| append(Some(base(&table)), change).expect("commits"));
 }
 
 #[divan::bench(args = [1000])]
@@ -90,11 +90,11 @@ fn parse_metadata(bencher: Bencher<'_, '_>, snapshots: u64) {
 #[divan::bench]
 fn append_with_merge(bencher: Bencher<'_, '_>) {
     let mut store: BTreeMap<String, Bytes> = BTreeMap::new();
-    let mut table = append(None, change(0)).expect("commits");
+    let mut table = append(None, &change(0)).expect("commits");
     for n in 1..=101 {
         store.extend(table.objects.iter().cloned());
         if n < 101 {
-            table = append(Some(base(&table)), change(n)).expect("commits");
+            table = append(Some(base(&table)), &change(n)).expect("commits");
         }
     }
     let merged: Vec<(usize, Bytes)> =
@@ -102,12 +102,12 @@ fn append_with_merge(bencher: Bencher<'_, '_>) {
     assert!(!merged.is_empty());
     bencher
         .with_inputs(|| Append { merged: merged.clone(), ..change(101) })
-        .bench_values(|change| append(Some(base(&table)), change).expect("commits"));
+        .bench_refs(|change| append(Some(base(&table)), change).expect("commits"));
 }
 
 #[divan::bench]
 fn read_manifest_of_one_file(bencher: Bencher<'_, '_>) {
-    let table = append(None, change(0)).expect("commits");
+    let table = append(None, &change(0)).expect("commits");
     let bytes = &table.objects[0].1;
     bencher.bench(|| manifest::read(bytes).expect("reads"));
 }

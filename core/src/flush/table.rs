@@ -283,7 +283,7 @@ impl TablePart {
             metadata_location: &base.location,
             manifests: &base.manifests,
         });
-        let mut staged = commit::append(base, change)
+        let mut staged = commit::append(base, &change)
             .unwrap_or_else(|error| panic!("the commit of table {} breaks a rule of Iceberg: {error}", self.cdc_table));
         self.metadata_bytes = staged.objects.last().map_or(0, |(_, bytes)| bytes.len());
         for (location, bytes) in std::mem::take(&mut staged.objects) {

@@ -4,6 +4,8 @@
 //! metadata in a hash map and drops `logicalType: map`), and partition records have fields that no struct can name.
 //! Reading is the `apache-avro` crate's; here is what finds a record's fields by their Iceberg ids.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "the enums are the library's; a value of any other kind is refused")]
+
 use apache_avro::schema::{RecordSchema, Schema};
 use apache_avro::types::Value;
 

@@ -167,17 +167,17 @@ pub fn to_merge(manifests: &[ManifestFile]) -> Vec<usize> {
 ///
 /// # Panics
 /// When `change.merged` names a manifest that `base` does not have.
-pub fn append(base: Option<Base<'_>>, change: Append) -> Result<Staged, CommitError> {
+pub fn append(base: Option<Base<'_>>, change: &Append) -> Result<Staged, CommitError> {
     let mut next = match base {
-        Some(base) => successor(base, &change)?,
-        None => first(&change),
+        Some(base) => successor(base, change)?,
+        None => first(change),
     };
     let sequence_number = next.last_sequence_number;
     let schema = next.current_schema().expect("the current schema was just set").clone();
     let spec = next.partition_spec(next.default_spec_id).cloned();
     let spec = spec.ok_or(CommitError::NoPartitionSpec(next.default_spec_id))?;
 
-    let mut builder = Manifests { next: &next, change: &change, written: Vec::new(), objects: Vec::new() };
+    let mut builder = Manifests { next: &next, change, written: Vec::new(), objects: Vec::new() };
     let added: Vec<ManifestEntry> =
         change.files.iter().map(|file| ManifestEntry::added(file.clone(), change.snapshot_id)).collect();
     if !added.is_empty() {
@@ -198,10 +198,10 @@ pub fn append(base: Option<Base<'_>>, change: Append) -> Result<Staged, CommitEr
     let mut garbage: Vec<Garbage> =
         merged_away.into_iter().map(|manifest| Garbage { location: manifest, named_below: sequence_number }).collect();
     if let Some(base) = base {
-        expire(&mut next, base.metadata, &change, &mut garbage);
+        expire(&mut next, base.metadata, change, &mut garbage);
     }
-    let summary = summary(base, &change, &manifests);
-    add_snapshot(&mut next, head, list_location, summary);
+    let summary = summary(base, change, &manifests);
+    add_snapshot(&mut next, head, list_location, &summary);
     let version = base.map_or(0, |base| next_version(&base));
     let metadata_location = location::metadata_file(&next.location, version, change.name);
     objects.push((metadata_location.clone(), next.to_json().into()));
@@ -425,13 +425,13 @@ fn expire(next: &mut TableMetadata, last: &TableMetadata, change: &Append, garba
 }
 
 /// Adds the new snapshot and makes it current.
-fn add_snapshot(next: &mut TableMetadata, head: ListHead, manifest_list: String, summary: Summary) {
+fn add_snapshot(next: &mut TableMetadata, head: ListHead, manifest_list: String, summary: &Summary) {
     let json = NewSnapshot {
         snapshot_id: head.snapshot_id,
         parent_snapshot_id: head.parent_snapshot_id,
         sequence_number: head.sequence_number,
         timestamp_ms: next.last_updated_ms,
-        summary: &summary,
+        summary,
         manifest_list: &manifest_list,
         schema_id: next.current_schema_id,
     };

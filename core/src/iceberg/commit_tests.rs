@@ -40,7 +40,7 @@ fn objects_come_in_writing_order_and_say_what_was_staged() {
 #[test]
 fn the_same_commit_is_the_same_bytes() {
     let base = Table::of(3);
-    let stage = || append(base.base(), change(3)).expect("commits");
+    let stage = || append(base.base(), &change(3)).expect("commits");
     assert_eq!(stage(), stage());
 }
 
@@ -223,7 +223,7 @@ fn what_cannot_be_appended_to_says_why() {
         let mut table = Table::of(1);
         let mut change = change(1);
         spoil(&mut table, &mut change);
-        assert_eq!(append(table.base(), change).expect_err(expected).to_string(), expected);
+        assert_eq!(append(table.base(), &change).expect_err(expected).to_string(), expected);
     };
     fn metadata(table: &mut Table) -> &mut TableMetadata {
         &mut table.last.as_mut().expect("a commit").metadata

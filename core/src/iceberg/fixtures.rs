@@ -83,7 +83,7 @@ impl Table {
             let contents = |n: usize| self.store[&last.manifests[n].manifest_path].clone();
             change.merged = commit::to_merge(&last.manifests).into_iter().map(|n| (n, contents(n))).collect();
         }
-        let staged = commit::append(self.base(), change).expect("commits");
+        let staged = commit::append(self.base(), &change).expect("commits");
         for (location, bytes) in &staged.objects {
             let before = self.store.insert(location.clone(), bytes.clone());
             assert_eq!(before, None, "{location} is written once");

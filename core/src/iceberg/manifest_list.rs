@@ -214,14 +214,17 @@ pub fn read(bytes: &[u8]) -> Result<Vec<ManifestFile>, ManifestError> {
 
 /// The ids of the fields of a partition summary; none if the schema has no summaries.
 fn summary_ids(record: &RecordSchema, ids: &[i32]) -> Vec<i32> {
-    let array_item = |schema: &AvroSchema| match schema {
-        AvroSchema::Array(array) => avro::record_of(&array.items).map(|item| avro::field_ids(item, SUMMARY_NAMES)),
-        _ => None,
+    let array_item = |schema: &AvroSchema| {
+        let AvroSchema::Array(array) = schema else { return None };
+        avro::record_of(&array.items).map(|item| avro::field_ids(item, SUMMARY_NAMES))
     };
     let partitions = record.fields.iter().zip(ids).find(|(_, id)| **id == 507);
-    let found = partitions.and_then(|(field, _)| match &field.schema {
-        AvroSchema::Union(union) => union.variants().iter().find_map(array_item),
-        other => array_item(other),
+    let found = partitions.and_then(|(field, _)| {
+        if let AvroSchema::Union(union) = &field.schema {
+            union.variants().iter().find_map(array_item)
+        } else {
+            array_item(&field.schema)
+        }
     });
     found.unwrap_or_default()
 }

@@ -148,6 +148,10 @@ impl Literal {
     }
 
     /// Reads a value as the Avro library decodes it.
+    #[allow(
+        clippy::wildcard_enum_match_arm,
+        reason = "the enum is the library's; a value of any other kind is refused"
+    )]
     pub(super) fn decode(value: Value) -> Option<Literal> {
         Some(match value {
             Value::Boolean(value) => Literal::Boolean(value),

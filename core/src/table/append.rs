@@ -193,9 +193,9 @@ fn append_string(column: &mut Column, reader: &mut Reader<'_, '_>, path: &Path<'
     if let Data::Text(text) = &mut column.data {
         let value = reader.json.string().expect(CHECKED);
         if value.escaped {
-            text.push(&value.decode())
+            text.push(&value.decode());
         } else {
-            text.push(value.raw)
+            text.push(value.raw);
         }
         column.nulls.append_non_null();
     } else if let Data::Waiting(_) = column.data {

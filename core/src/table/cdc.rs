@@ -86,9 +86,9 @@ impl CdcColumns {
         let key = std::str::from_utf8(batch.bytes(event.row_id)).expect("the wire checked the frame's UTF-8");
         let key = Cursor::new(key).string().expect("the wire checked that the row id is a string");
         if key.escaped {
-            self.keys.push(&key.decode())
+            self.keys.push(&key.decode());
         } else {
-            self.keys.push(key.raw)
+            self.keys.push(key.raw);
         }
         self.sequences.push(i64::try_from(event.sequence).expect("sequences are below 2^53"));
         let timestamp_us = event.timestamp_ms.checked_mul(1_000);

@@ -221,15 +221,15 @@ fn data_of(field_type: &Type, json_lists: Option<usize>) -> Data {
     }
 }
 
-/// Whether a file can hold the type: Parquet has no groups without members, and types that DoLake does not know are
-/// left out.
+/// Whether a file can hold the type: Parquet has no groups without members, and of a type that we do not know we cannot
+/// even write nulls. Such columns are left out, which reads as null.
 pub(super) fn has_leaf(field_type: &Type) -> bool {
     match field_type {
         Type::Primitive(_) => true,
+        Type::Other(_) => false,
         Type::Struct(fields) => fields.iter().any(|field| has_leaf(&field.field_type)),
         Type::List(list) => has_leaf(&list.element),
         Type::Map(map) => has_leaf(&map.key) && has_leaf(&map.value),
-        Type::Other(_) => false,
     }
 }
 
@@ -242,6 +242,7 @@ pub(super) fn arrow_field(name: &str, id: i32, nullable: bool, field_type: &Type
 
 fn arrow_type(field_type: &Type) -> DataType {
     match field_type {
+        Type::Other(name) => panic!("a column of type {name}, which no file can hold, is written"),
         Type::Struct(fields) => DataType::Struct(arrow_fields(fields)),
         Type::List(list) => DataType::List(Arc::new(arrow_field("element", list.element_id, true, &list.element))),
         Type::Map(map) => {
@@ -250,7 +251,6 @@ fn arrow_type(field_type: &Type) -> DataType {
             let entries = arrow_schema::Field::new("key_value", DataType::Struct(vec![key, value].into()), false);
             DataType::Map(Arc::new(entries), false)
         }
-        Type::Other(name) => panic!("a column of the unknown type {name} is left out of files"),
         Type::Primitive(primitive) => match *primitive {
             Primitive::Boolean => DataType::Boolean,
             Primitive::Int => DataType::Int32,

@@ -79,6 +79,7 @@ fn properties(first: &RecordBatch, compression: Compression) -> WriterProperties
 
 /// Turns the dictionary on for the leaves of a column for which it pays. A failed dictionary costs a hash of every
 /// value and saves nothing.
+#[allow(clippy::wildcard_enum_match_arm, reason = "these are Arrow's types, of which we write a few")]
 fn add_dictionaries(
     builder: WriterPropertiesBuilder,
     path: &mut Vec<String>,

@@ -96,15 +96,6 @@ struct Current {
     next: usize,
 }
 
-/// What a slice of work brought.
-#[derive(Debug)]
-pub enum Progress {
-    /// There is more to do.
-    More(Encoder),
-    /// All is done.
-    Done(JobOutput),
-}
-
 /// Raw bytes at which a row group is sealed whatever the options say: Arrow's columns end at 2 GiB.
 const ROW_GROUP_BYTES_MAX: u64 = 512 << 20;
 
@@ -113,9 +104,8 @@ impl Job {
     pub fn run(self) -> JobOutput {
         let mut encoder = self.start();
         loop {
-            match encoder.resume(usize::MAX) {
-                Progress::More(rest) => encoder = rest,
-                Progress::Done(output) => return output,
+            if let Some(output) = encoder.resume(usize::MAX) {
+                return output;
             }
         }
     }
@@ -135,19 +125,19 @@ impl Job {
 }
 
 impl Encoder {
-    /// Does some more: looks at `budget` events (at least one) and seals at most one row group. How the work is sliced
-    /// does not show in the output.
-    pub fn resume(mut self, budget: usize) -> Progress {
+    /// Does some more: looks at `budget` events (at least one) and seals at most one row group. `None`: there is more
+    /// to do. How the work is sliced does not show in the output.
+    pub fn resume(&mut self, budget: usize) -> Option<JobOutput> {
         for _ in 0..budget.max(1) {
             if !self.take_event() {
-                return Progress::Done(self.finish());
+                return Some(self.finish());
             }
             if self.row_group_is_full() {
                 self.seal();
                 break;
             }
         }
-        Progress::More(self)
+        None
     }
 
     /// Looks at the next event, of whatever table; false if there is none.
@@ -199,11 +189,16 @@ impl Encoder {
         self.files.extend(self.file.take().map(FileWriter::close));
     }
 
-    fn finish(mut self) -> JobOutput {
+    fn finish(&mut self) -> JobOutput {
         self.seal();
         self.close_file();
         let (schema, last_column_id) = self.rows.schema();
-        JobOutput { schema, last_column_id, files: self.files, rescued_values: self.rows.rescued_values() }
+        JobOutput {
+            schema,
+            last_column_id,
+            files: std::mem::take(&mut self.files),
+            rescued_values: self.rows.rescued_values(),
+        }
     }
 }
 

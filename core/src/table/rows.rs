@@ -155,7 +155,7 @@ impl Rows {
         let fields: Vec<Field> = self.layout.iter().map(|place| place.field(&self.user).clone()).collect();
         let schema = match &self.schema {
             Some(given) if given.fields == fields => given.clone(),
-            Some(given) => Schema { schema_id: given.schema_id + 1, fields, ..given.clone() },
+            Some(given) => Schema { schema_id: given.schema_id + 1, fields },
             None => Schema { schema_id: 0, fields },
         };
         (schema, self.numbering.last_id)

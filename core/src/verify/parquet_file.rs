@@ -9,6 +9,7 @@ use parquet::basic::{ConvertedType, LogicalType, Type as Physical};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::DataType;
 use parquet::errors::ParquetError;
+use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::ColumnDescriptor;
 
@@ -36,7 +37,7 @@ fn check_all(
     let location = &file.file_path;
     let reader = SerializedFileReader::new(contents.clone())?;
     let footer = reader.metadata();
-    let rows: i64 = footer.row_groups().iter().map(|group| group.num_rows()).sum();
+    let rows: i64 = footer.row_groups().iter().map(RowGroupMetaData::num_rows).sum();
     let said = file.metrics.record_count;
     findings.expect(u64::try_from(rows) == Ok(said), location, || format!("expected {said} rows, got {rows}"));
     split_offsets(file, footer.num_row_groups(), findings);

@@ -174,7 +174,7 @@ fn lake(plan: &Plan) -> Lake {
             metadata_location: &last.metadata_location,
             manifests: &last.manifests,
         });
-        let staged = append(base, change).expect("commits");
+        let staged = append(base, &change).expect("commits");
         store.extend(staged.objects.iter().cloned());
         last = Some(staged);
     }
@@ -308,7 +308,7 @@ fn what_the_manifest_says_of_a_file_must_be_so() {
     );
     check(|file| column(file, 12).lower_bound = Some(vec![0; 3]), "can be read as Integer, got [0, 0, 0]");
     check(
-        |file| drop(file.metrics.columns.insert(77, ColumnMetrics::default())),
+        |file| drop(file.metrics.columns.insert(77, ColumnMetrics { size_bytes: 1, ..ColumnMetrics::default() })),
         "metrics of field 77, but the file has no such column",
     );
 }

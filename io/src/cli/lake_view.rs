@@ -102,6 +102,17 @@ impl LakeView {
         }
     }
 
+    /// The bytes of an object that metadata names by its location; `None` if there is none.
+    ///
+    /// # Errors
+    /// It lies outside of the store, or the store cannot tell.
+    pub fn read_location(&self, location: &str) -> Result<Option<bytes::Bytes>, String> {
+        match location.strip_prefix(self.location()).and_then(|key| key.strip_prefix('/')) {
+            Some(key) => self.read(key).map_err(|error| error.to_string()),
+            None => Err(format!("expected an object below {}", self.location())),
+        }
+    }
+
     /// Every table, by its folder. The current version is what `version-hint.text` says, else the highest there is.
     ///
     /// # Errors

@@ -1,12 +1,14 @@
 //! The command line. Each command is a file; [`exit`] says what their exit codes mean.
 
 pub mod columns;
+pub mod demo;
 pub mod exit;
 pub mod lake_view;
 pub mod log;
 pub mod produce;
 pub mod serve;
 pub mod tables;
+pub mod verify;
 
 use clap::{Parser, Subcommand};
 
@@ -33,6 +35,10 @@ pub enum Command {
     Produce(produce::Args),
     /// List the tables of a lake, from its store alone
     Tables(tables::Args),
+    /// Check a whole lake: everything that its metadata says, and each event once
+    Verify(verify::Args),
+    /// See it work: real data, cut connections, a kill -9 in the middle, and every event in the lake once
+    Demo(demo::Args),
 }
 
 /// Runs one command.
@@ -42,5 +48,7 @@ pub fn run(cli: &Cli) -> Exit {
         Command::Serve(args) => serve::run(args),
         Command::Produce(args) => produce::run(args),
         Command::Tables(args) => tables::run(args),
+        Command::Verify(args) => verify::run(args),
+        Command::Demo(args) => demo::run(args),
     }
 }

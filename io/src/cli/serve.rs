@@ -17,7 +17,7 @@ use tracing::info;
 
 use super::exit::Exit;
 use crate::host::inbox::{Inbox, inbox};
-use crate::host::machine::{Machine, now};
+use crate::host::machine::{End, Machine, now};
 use crate::host::thread;
 use crate::host::work::WorkPool;
 use crate::journal::Journal;

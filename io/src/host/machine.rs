@@ -52,13 +52,7 @@ pub fn now() -> Timestamp {
 
 impl Machine {
     /// Puts the machine and its hands together.
-    pub fn new(
-        lake: Lake,
-        journal: Journal,
-        store: StoreQueue,
-        work: WorkPool,
-        ready: oneshot::Sender<()>,
-    ) -> Machine {
+    pub fn new(lake: Lake, journal: Journal, store: StoreQueue, work: WorkPool, ready: oneshot::Sender<()>) -> Machine {
         Machine {
             lake,
             journal,

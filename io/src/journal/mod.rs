@@ -10,11 +10,11 @@ use std::thread::JoinHandle;
 use dolake_core::command::{Failure, Key, Op, Outcome, Write};
 use tracing::{error, warn};
 
-use dolake_core::Saved;
-use dolake_core::journal::{BATCH_RANGE, CONTROL_RANGE};
 use crate::host::inbox::{Ballast, Inbox};
 use crate::host::thread;
 use db::{Db, SaveResult};
+use dolake_core::Saved;
+use dolake_core::journal::{BATCH_RANGE, CONTROL_RANGE};
 
 /// Saves that share one sync at most, so that a long queue does not keep its first saves waiting.
 const GROUP_SAVES_MAX: usize = 256;

@@ -133,13 +133,14 @@ fn columns_of_types_that_rows_are_not_written_to_are_null() {
     fields.push(field(10, "map", false, Type::Map(Box::new(map))));
     let days = ListType { element_id: 14, element_required: true, element: Type::Primitive(Primitive::Date) };
     fields.push(field(13, "days", false, Type::List(Box::new(days))));
+    fields.push(field(15, "later", false, Type::Other("variant".into())));
     let schema = Schema { schema_id: 3, fields };
-    let row = r#"{"c1":"2026-01-01","c4":0,"map":{"a":"b"},"days":["2026-01-01"],"c3":null}"#;
-    let output = Job { schema: Some(schema), last_column_id: 14, ..job(None, vec![batch(&[insert(row)])]) }.run();
+    let row = r#"{"c1":"2026-01-01","c4":0,"map":{"a":"b"},"days":["2026-01-01"],"c3":null,"later":{}}"#;
+    let output = Job { schema: Some(schema), last_column_id: 15, ..job(None, vec![batch(&[insert(row)])]) }.run();
     let row = &rows_of(&output.files[0])[0];
-    let rescued = r#"{"c1":"2026-01-01","c4":0,"map":{"a":"b"},"days[0]":"2026-01-01"}"#;
+    let rescued = r#"{"c1":"2026-01-01","c4":0,"map":{"a":"b"},"days[0]":"2026-01-01","later":{}}"#;
     assert_eq!((&row["_cdc_rescued"], &row["c1"], &row["map"]), (&rescued.into(), &Null, &Null));
-    assert_eq!((output.schema.schema_id, output.last_column_id), (4, 21));
+    assert_eq!((output.schema.schema_id, output.last_column_id), (4, 22));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::support::{OPTIONS, batch, flushes, insert, job, rows_of, update};
 use crate::config::Compression;
 use crate::iceberg::data_file::ColumnMetrics;
-use crate::table::job::{EncodeOptions, Job, JobOutput, Progress};
+use crate::table::job::{EncodeOptions, Job, JobOutput};
 
 fn many_rows(count: usize) -> Vec<String> {
     (0..count)
@@ -41,9 +41,8 @@ fn how_a_job_is_sliced_does_not_show() {
     let mut encoder = job_of(&rows, options).start();
     let mut slices = 1;
     let sliced = loop {
-        match encoder.resume(7) {
-            Progress::More(rest) => encoder = rest,
-            Progress::Done(output) => break output,
+        if let Some(output) = encoder.resume(7) {
+            break output;
         }
         slices += 1;
     };

@@ -134,6 +134,7 @@ pub(super) fn rows_of(file: &EncodedFile) -> Vec<Value> {
     batches.flat_map(|rows| (0..rows.len()).map(|row| value(&rows, row)).collect::<Vec<_>>()).collect()
 }
 
+#[allow(clippy::wildcard_enum_match_arm, reason = "these are Arrow's types, of which we write a few")]
 fn value(array: &dyn Array, row: usize) -> Value {
     if array.is_null(row) {
         return Value::Null;
@@ -180,6 +181,7 @@ fn spell(field_type: &Type) -> String {
         Type::Struct(fields) => format!("{{{}}}", members(fields)),
         Type::List(list) => format!("[{}]", spell(&list.element)),
         Type::Map(_) => "map".into(),
+        Type::Other(name) => name.clone(),
     }
 }
 

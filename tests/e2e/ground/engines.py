@@ -1,0 +1,81 @@
+"""Foreign engines, each reading the lake in its own way, all giving the same shape: a list of dictionaries.
+
+Timestamps come as microseconds since 1970, so that no time zone database has a say in a comparison.
+"""
+
+import importlib
+import pathlib
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.catalog import load_catalog
+
+EXTENSIONS = ("avro", "httpfs", "iceberg")
+
+
+def connect_duckdb(s3=None):
+    """DuckDB with its packaged extensions, without looking for any on a network."""
+    db = duckdb.connect(config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"})
+    for name in EXTENSIONS:
+        package = pathlib.Path(importlib.import_module(f"duckdb_extension_{name}").__file__).parent
+        db.execute(f"LOAD '{package}/extensions/v{duckdb.__version__}/{name}.duckdb_extension'")
+    if s3:
+        db.execute(
+            f"CREATE SECRET s3 (TYPE s3, KEY_ID '{s3.key}', SECRET '{s3.secret}', ENDPOINT '{s3.address}', "
+            f"URL_STYLE 'path', USE_SSL false, REGION '{s3.region}')")
+    return db
+
+
+def rows_of(table):
+    """An Arrow table as dictionaries."""
+    columns = []
+    for field, column in zip(table.schema, table.columns):
+        if pa.types.is_timestamp(field.type):
+            column = pc.cast(pc.cast(column, pa.timestamp("us", "UTC")), pa.int64())
+        columns.append(column)
+    return pa.table(columns, names=table.schema.names).to_pylist()
+
+
+def arrow(db, sql):
+    answer = db.execute(sql)
+    found = answer.to_arrow_table() if hasattr(answer, "to_arrow_table") else answer.fetch_arrow_table()
+    return found
+
+
+def table_folders(store):
+    """{table: folder} of every table below a local store, found by its version hint alone."""
+    return {hint.parent.parent.name: hint.parent.parent
+            for hint in pathlib.Path(store).rglob("metadata/version-hint.text")}
+
+
+def scan_path(path, sql="SELECT * FROM {}", db=None):
+    """DuckDB's iceberg_scan on the bare folder: no catalog, only files."""
+    return rows_of(arrow(db or connect_duckdb(), sql.format(f"iceberg_scan('{path}')")))
+
+
+def scan_folder(store, table, sql="SELECT * FROM {}"):
+    return scan_path(table_folders(store)[table], sql)
+
+
+def attach(url, s3=None):
+    """DuckDB attached to the REST catalog as `lake`."""
+    db = connect_duckdb(s3)
+    db.execute(f"ATTACH '' AS lake (TYPE iceberg, ENDPOINT '{url}', AUTHORIZATION_TYPE 'none')")
+    return db
+
+
+def scan_attached(url, table, namespace="default", s3=None, sql="SELECT * FROM {}"):
+    return rows_of(arrow(attach(url, s3), sql.format(f'lake."{namespace}"."{table}"')))
+
+
+def pyiceberg_catalog(url, s3=None):
+    properties = {"type": "rest", "uri": url}
+    if s3:
+        properties |= {"s3.endpoint": s3.url, "s3.access-key-id": s3.key, "s3.secret-access-key": s3.secret,
+                       "s3.region": s3.region, "s3.force-virtual-addressing": "false"}
+    return load_catalog("lake", **properties)
+
+
+def scan_pyiceberg(url, table, namespace="default", s3=None):
+    return rows_of(pyiceberg_catalog(url, s3).load_table((namespace, table)).scan().to_arrow())
