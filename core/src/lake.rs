@@ -159,11 +159,16 @@ impl Rooms {
         }
         let config = self.settings.config();
         let commit = self.flusher.commit_deadline().map(|due| (due, "commit retry"));
-        let flush = self.flusher.deadline(&self.ingest, config);
+        let flush = self.flusher.deadline(&self.ingest, config, self.may_flush());
         let ingest = self.ingest.deadline(config);
         let identity = self.identity.deadline().map(|due| (due, "store marker"));
         let (due, why) = [commit, flush, ingest, identity].into_iter().flatten().min()?;
         Some(Deadline { after_ms: due.since_ms(now).min(config.max_clock_step_ms), why })
+    }
+
+    /// Whether journal and store belong together, and all that a former life left is known.
+    fn may_flush(&self) -> bool {
+        self.identity.is_settled() && !self.ingest.is_recovering()
     }
 
     fn handle(&mut self, event: Event, cx: &mut Context<'_>) {
@@ -219,9 +224,11 @@ impl Rooms {
         flusher.retry(cx);
         flusher.retry_commit(tables, ingest, cx);
         self.identity.retry(cx);
-        if self.identity.is_settled() && !ingest.is_recovering() {
-            flusher.begin_if_due(ingest, cx);
+        let may_flush = self.may_flush();
+        if may_flush {
+            self.flusher.begin_if_due(&self.ingest, cx);
         }
+        let Rooms { ingest, flusher, .. } = self;
         ingest.committing = matches!(flusher.phase, Phase::Committing(..));
         flusher.requests.settle(ingest, flusher.is_running(), cx);
         for (conn, correlation_id, result) in std::mem::take(&mut flusher.requests.answered) {

@@ -47,7 +47,9 @@ impl World {
         if let Event::Received { conn, .. } = &event {
             self.note_received(*conn, tag);
         }
-        if let Event::Closed { conn } = &event {
+        if let Event::Closed { conn } = &event
+            && self.sockets.get(conn).is_some_and(|socket| !socket.client_open)
+        {
             self.sockets.remove(conn);
         }
         self.step(event);
@@ -198,7 +200,9 @@ impl World {
             self.queue.at(self.now + 1_000, What::ClientClosed(conn));
             return;
         }
+        let back = self.chance.net.between(200, 20_000);
         let Some(socket) = self.sockets.get_mut(&conn) else { return };
+        self.queue.at(self.now + back, What::ClientOpened(conn));
         if self.host.lake.is_some() {
             socket.host_open = true;
             self.deliver(Event::Opened { conn, peer, attachment: None }, Tag::Other);
@@ -340,7 +344,7 @@ impl World {
         let faults = &mut self.chance.faults;
         let is_put = matches!(ask, Ask::Put(..));
         let delay = if faults.chance(self.faults.store_slow) {
-            faults.between(1_000_000, 20_000_000)
+            faults.between(1_000_000, crate::oracle::SLOW_MAX)
         } else {
             faults.between(500, 50_000)
         };

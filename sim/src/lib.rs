@@ -12,6 +12,7 @@ pub mod plan;
 pub mod producers;
 pub mod queue;
 pub mod reader;
+pub mod real;
 pub mod record;
 pub mod rng;
 pub mod run;

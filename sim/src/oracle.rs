@@ -26,6 +26,9 @@ use crate::world::{LOCATION, Tag, World};
 /// Simulated time in which all producers must have their answers once faults have stopped, in microseconds.
 const ANSWERS_MAX: u64 = 300_000_000;
 
+/// The longest that the store takes, in microseconds.
+pub(crate) const SLOW_MAX: u64 = 20_000_000;
+
 /// Time for one answer once faults have stopped.
 const ANSWER_MAX: u64 = 15_000_000;
 
@@ -347,7 +350,8 @@ impl World {
         let config = &self.plan.config;
         let hole_ms = if self.plan.holes_close { config.deduplication_window_ms + 2 * config.max_retry_delay_ms } else { 0 };
         let allowed_ms = 2 * config.flush_interval_ms + hole_ms + config.max_retry_delay_ms + 2_000;
-        let since = self.last_ack.max(self.calm_since);
+        // What the store was slow with before may take as long as that.
+        let since = self.last_ack.max(self.calm_since + SLOW_MAX);
         if self.now > since + allowed_ms * 1_000
             && let Some((stream, number)) = self.unpersisted()
         {

@@ -65,6 +65,8 @@ pub struct Faults {
     pub never_reads: u32,
     /// For each turn of a producer: it starts over with a new epoch.
     pub new_epoch: u32,
+    /// For each turn of a real producer: its process is killed, and begins anew without memory.
+    pub producer_crash: u32,
 }
 
 /// A run.
@@ -92,6 +94,8 @@ pub struct Plan {
     pub turn_ms: u64,
     /// Chance for each turn of an HTTP request or a control message.
     pub asks: u32,
+    /// Chance that a source is a real producer's.
+    pub real_producers: u32,
     /// How long faults go on, in milliseconds.
     pub chaos_ms: u64,
 }
@@ -114,6 +118,7 @@ impl Plan {
             holes_close,
             turn_ms: *rng.pick(&[20, 100, 500, 2_000]),
             asks: *rng.pick(&[0, 10_000, 100_000]),
+            real_producers: *rng.pick(&[0, 500_000, 1_000_000]),
             chaos_ms: rng.between(5_000, 60_000),
         }
     }
@@ -190,5 +195,6 @@ fn swarm(rng: &mut Rng) -> Faults {
         malformed: weigh(20_000),
         never_reads: weigh(30_000),
         new_epoch: weigh(5_000),
+        producer_crash: weigh(5_000),
     }
 }

@@ -2,11 +2,13 @@
 //! repeat, cut, start over, and send what is none of the protocol's messages.
 
 use bytes::Bytes;
+use dolake_core::producer::ProducerEvent;
 use dolake_core::event::{CallId, ConnId, Frame, Peer, RequestHead};
 use dolake_core::wire::client::BatchHeader;
 use dolake_core::wire::server::{AckStatus, ServerMessage};
 use serde_json::json;
 
+use crate::real::Real;
 use crate::truth::State;
 use crate::world::{Socket, Tag, What, World};
 
@@ -22,14 +24,16 @@ pub struct Producer {
     pub(crate) source: String,
     /// Its epochs, oldest first.
     pub(crate) streams: Vec<usize>,
+    /// The real protocol machine, where it is not played here.
+    pub(crate) real: Option<Real>,
 }
 
 impl Producer {
     pub(crate) fn new(source: String, stream: usize) -> Producer {
-        Producer { source, streams: vec![stream] }
+        Producer { source, streams: vec![stream], real: None }
     }
 
-    fn stream(&self) -> usize {
+    pub(crate) fn stream(&self) -> usize {
         *self.streams.last().expect("a producer has an epoch")
     }
 }
@@ -37,9 +41,13 @@ impl Producer {
 impl World {
     /// A producer does what it has to, and what it should not.
     pub(crate) fn turn(&mut self, producer: usize) {
-        self.hold_connections(producer);
-        self.make_batches(producer);
-        self.send_due(producer);
+        if self.producers[producer].real.is_some() {
+            self.real_turn(producer);
+        } else {
+            self.hold_connections(producer);
+            self.make_batches(producer);
+            self.send_due(producer);
+        }
         if !self.is_calm {
             self.misbehave(producer);
         }
@@ -47,7 +55,7 @@ impl World {
         self.queue.at(self.now + delay, What::Turn(producer));
     }
 
-    fn open_sockets(&self, producer: usize) -> Vec<ConnId> {
+    pub(crate) fn open_sockets(&self, producer: usize) -> Vec<ConnId> {
         let own = self.sockets.iter().filter(|(_, socket)| socket.producer == producer && socket.client_open);
         own.map(|(conn, _)| *conn).collect()
     }
@@ -61,7 +69,8 @@ impl World {
         }
     }
 
-    fn connect(&mut self, producer: usize) {
+    /// A socket starts on its way to the host.
+    pub(crate) fn open_socket(&mut self, producer: usize) -> ConnId {
         let conn = ConnId(self.next_conn);
         self.next_conn += 1;
         let source = self.producers[producer].source.clone();
@@ -87,6 +96,13 @@ impl World {
         self.sockets.insert(conn, socket);
         let at = self.to_host_at(conn);
         self.queue.at(at, What::Opened(conn, peer));
+        conn
+    }
+
+    fn connect(&mut self, producer: usize) {
+        let conn = self.open_socket(producer);
+        let source = self.producers[producer].source.clone();
+        let stream = self.producers[producer].stream();
         let epoch = self.truth.streams[stream].epoch.clone();
         let mut connect = json!({
             "type": "connect", "timestamp": self.host_ms(), "sourceDoId": source,
@@ -106,7 +122,7 @@ impl World {
     }
 
     /// When the next message of a socket reaches the host: messages do not overtake one another.
-    fn to_host_at(&mut self, conn: ConnId) -> u64 {
+    pub(crate) fn to_host_at(&mut self, conn: ConnId) -> u64 {
         let delay = self.chance.net.between(200, 20_000);
         let socket = self.sockets.get_mut(&conn).expect("only open sockets are sent on");
         socket.to_host_at = socket.to_host_at.max(self.now + delay);
@@ -118,18 +134,22 @@ impl World {
         self.queue.at(at, What::ToHost(conn, Frame::Text(Bytes::from(text)), tag));
     }
 
-    fn make_batches(&mut self, producer: usize) {
+    pub(crate) fn make_batches(&mut self, producer: usize) {
         let stream = self.producers[producer].stream();
         let made: usize = self.producers[producer].streams.iter().map(|s| self.truth.streams[*s].batches.len()).sum();
         let open = |state: State| matches!(state, State::Due(_) | State::Sent(_));
-        let waiting = self.truth.streams[stream].batches.iter().filter(|batch| open(batch.state)).count();
+        let batches = &self.truth.streams[stream].batches;
+        let waiting = match &self.producers[producer].real {
+            Some(real) => batches.len() - real.offered(),
+            None => batches.iter().filter(|batch| open(batch.state)).count(),
+        };
         if self.is_calm || made as u64 >= self.plan.batches || waiting >= WINDOW {
             return;
         }
         for _ in 0..self.chance.work.between(0, 3) {
             let now_ms = self.host_ms();
             let batch = self.truth.make(stream, &self.plan, now_ms, &mut self.chance.work);
-            if self.chance.work.chance(self.faults.withhold) {
+            if self.producers[producer].real.is_none() && self.chance.work.chance(self.faults.withhold) {
                 self.count("batch withheld");
                 let later = self.now + self.chance.work.between(100_000, 10_000_000);
                 let stays_away = self.plan.holes_close && self.chance.work.below(2) == 0;
@@ -209,6 +229,12 @@ impl World {
         let open = self.open_sockets(producer);
         let stream = self.producers[producer].stream();
         let Some(conn) = (!open.is_empty()).then(|| *self.chance.work.pick(&open)) else { return };
+        if self.producers[producer].real.is_some() {
+            if self.chance.net.chance(self.faults.cut) {
+                self.cut(conn);
+            }
+            return;
+        }
         if self.chance.work.chance(self.faults.resend) {
             self.resend(conn, producer);
         }
@@ -351,6 +377,12 @@ impl World {
     /// A message reaches its producer.
     pub(crate) fn client_received(&mut self, conn: ConnId, frame: &Bytes) {
         self.queue.at(self.now, What::Sent(conn, frame.len()));
+        if let Some((producer, attempt)) = self.attempt_of(conn) {
+            if self.sockets.get(&conn).is_some_and(|socket| socket.client_open) {
+                self.step_producer(producer, ProducerEvent::Received(attempt, frame.clone()));
+            }
+            return;
+        }
         let Some(socket) = self.sockets.get(&conn).filter(|socket| socket.client_open) else { return };
         let (sent, own) = (socket.sent.clone(), socket.stream);
         let Ok(message) = ServerMessage::from_frame(frame) else { return };

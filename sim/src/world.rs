@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use dolake_core::event::{CallId, ConnId, Frame, Peer};
+use dolake_core::producer::ProducerEvent;
 use dolake_core::{Event, Lake, Op, Outcome};
 
 use crate::host::{Host, JournalAsk};
@@ -74,6 +75,10 @@ pub enum What {
     Restart,
     /// The operator loses patience with a stop.
     Kill(u64),
+    /// A socket was taken by the host.
+    ClientOpened(ConnId),
+    /// A real producer's deadline passes, if it is still this one.
+    ProducerWake(usize, u64),
     /// A producer's turn.
     Turn(usize),
     /// A second has passed.
@@ -200,6 +205,9 @@ impl World {
             let source = format!("shard-{n}");
             let stream = world.truth.open(source.clone(), epoch);
             world.producers.push(Producer::new(source, stream));
+            if world.chance.work.chance(world.plan.real_producers) {
+                world.begin_machine(n as usize);
+            }
             let first_turn = world.chance.work.below(world.plan.turn_ms * 1_000);
             world.queue.at(first_turn, What::Turn(n as usize));
         }
@@ -269,11 +277,16 @@ impl World {
                 }
             }
             What::ClientClosed(conn) => {
+                let attempt = self.attempt_of(conn).filter(|_| self.sockets[&conn].client_open);
                 if let Some(socket) = self.sockets.get_mut(&conn) {
                     socket.client_open = false;
                     if !socket.host_open {
                         self.sockets.remove(&conn);
                     }
+                }
+                if let Some((producer, attempt)) = attempt {
+                    let gone = ProducerEvent::Disconnected { attempt, retry_after_ms: None };
+                    self.step_producer(producer, gone);
                 }
             }
             What::Call(call, head, body) => self.call_arrived(call, head, body),
@@ -302,6 +315,12 @@ impl World {
                     self.crash();
                 }
             }
+            What::ClientOpened(conn) => {
+                if let Some((producer, attempt)) = self.attempt_of(conn) {
+                    self.step_producer(producer, ProducerEvent::Connected(attempt));
+                }
+            }
+            What::ProducerWake(producer, generation) => self.producer_wake(producer, generation),
             What::Turn(producer) => self.turn(producer),
             What::Second => self.second(),
             What::Calm => self.calm_down(),

@@ -226,11 +226,16 @@ impl Flusher {
         self.retries.retain(|(_, call)| call.table != table);
     }
 
-    /// When the flusher wants to be woken, and why.
-    pub(crate) fn deadline(&self, ingest: &Ingest, cx_config: &crate::Config) -> Option<(MachineTime, &'static str)> {
+    /// When the flusher wants to be woken, and why. While no flush may begin, none is waited for.
+    pub(crate) fn deadline(
+        &self,
+        ingest: &Ingest,
+        config: &crate::Config,
+        may_begin: bool,
+    ) -> Option<(MachineTime, &'static str)> {
         let probing = self.breaker.state() == breaker::BreakerState::HalfOpen;
         let retry = self.retries.iter().map(|(due, _)| *due).min().filter(|_| !probing).map(|due| (due, "store retry"));
-        let trigger = if self.is_running() { None } else { self.next_trigger(ingest, cx_config) };
+        let trigger = if self.is_running() || !may_begin { None } else { self.next_trigger(ingest, config) };
         let hint = self.hints.deadline().map(|due| (due, "version hint"));
         [retry, trigger, hint].into_iter().flatten().min()
     }

@@ -73,7 +73,8 @@ impl Run {
     /// Sorts the events by table and starts each table's part.
     fn begin(&mut self, tables: &Tables, bases: &mut Bases, cx: &mut Context<'_>) {
         let mut by_table: BTreeMap<String, (Vec<JobBatch>, Vec<Source>)> = BTreeMap::new();
-        for (key, batch) in std::mem::take(&mut self.batches).into_values() {
+        for place in &self.places {
+            let Some((key, batch)) = self.batches.remove(place) else { continue };
             let head = &key.head;
             for (index, name) in batch.tables.iter().enumerate() {
                 let touched = match &head.taken {
