@@ -47,11 +47,6 @@ impl World {
         if let Event::Received { conn, .. } = &event {
             self.note_received(*conn, tag);
         }
-        if let Event::Closed { conn } = &event
-            && self.sockets.get(conn).is_some_and(|socket| !socket.client_open)
-        {
-            self.sockets.remove(conn);
-        }
         self.step(event);
     }
 
@@ -159,7 +154,7 @@ impl World {
 
     /// A life begins.
     pub(crate) fn restart(&mut self) {
-        if self.host.lake.is_some() {
+        if self.host.lake.is_some() || self.counts.contains_key("final stop") {
             return;
         }
         let core = &mut self.chance.core;

@@ -128,6 +128,7 @@ impl World {
         for batch in self.truth.streams[stream].batches.iter().filter(|batch| batch.number <= mark) {
             let missing = batch.events.iter().find(|uid| !self.view.events.contains(uid));
             if let Some(uid) = missing
+                && batch.state != State::Refused
                 && !told.contains(&(stream, batch.number))
             {
                 let message = format!("mark {mark} of stream {stream}: event {} is not in the lake", describe(*uid, &self.truth));
@@ -178,7 +179,10 @@ impl World {
         let holes_close = self.plan.holes_close;
         let of = &mut self.truth.streams[stream];
         let over = of.is_over;
-        let unsure = of.epoch.is_empty() && holes_close;
+        // Without an epoch, a batch that is covered and not known may be that of a producer that started over.
+        let events = &of.batches[batch].events;
+        let covered = events.iter().all(|uid| self.journal.holds(*uid) || self.view.events.contains(uid));
+        let unsure = of.epoch.is_empty() && (covered || holes_close);
         let batch = &mut of.batches[batch];
         batch.nacked += 1;
         let number = batch.number;
@@ -275,7 +279,10 @@ impl World {
             });
             if let Some(batch) = missing {
                 let above = stream.batches[highest].number;
-                wrong = Some(format!("stream {at}: batch {above} is in the lake, batch {} below it is not", batch.number));
+                let missing = batch.events.iter().find(|uid| !in_lake(uid)).copied().unwrap_or_default();
+                let event = describe(missing, &self.truth);
+                let number = batch.number;
+                wrong = Some(format!("batch {above} is in the lake, batch {number} below it is not: {at}, event {event}"));
                 break;
             }
         }
@@ -386,7 +393,6 @@ impl World {
         if !self.host.stopping && self.host.lake.is_some() && self.counts.get("final stop").is_none() {
             self.count("final stop");
             self.stop();
-            return false;
         }
         if self.host.lake.is_some() {
             if self.now > self.calm_since + ANSWERS_MAX + 600_000_000 {

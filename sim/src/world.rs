@@ -275,19 +275,18 @@ impl World {
                 {
                     self.deliver(Event::Closed { conn }, Tag::Other);
                 }
+                self.forget_socket(conn);
             }
             What::ClientClosed(conn) => {
                 let attempt = self.attempt_of(conn).filter(|_| self.sockets[&conn].client_open);
                 if let Some(socket) = self.sockets.get_mut(&conn) {
                     socket.client_open = false;
-                    if !socket.host_open {
-                        self.sockets.remove(&conn);
-                    }
                 }
                 if let Some((producer, attempt)) = attempt {
                     let gone = ProducerEvent::Disconnected { attempt, retry_after_ms: None };
                     self.step_producer(producer, gone);
                 }
+                self.forget_socket(conn);
             }
             What::Call(call, head, body) => self.call_arrived(call, head, body),
             What::Journal => self.journal_turn(),
@@ -324,6 +323,13 @@ impl World {
             What::Turn(producer) => self.turn(producer),
             What::Second => self.second(),
             What::Calm => self.calm_down(),
+        }
+    }
+
+    /// A socket that is closed at both ends is no more.
+    fn forget_socket(&mut self, conn: ConnId) {
+        if self.sockets.get(&conn).is_some_and(|socket| !socket.host_open && !socket.client_open) {
+            self.sockets.remove(&conn);
         }
     }
 
