@@ -134,12 +134,16 @@ impl Lake {
 
 impl Rooms {
     fn store_view(&self, now: MachineTime) -> StoreView {
-        let next_flush = self.flusher.next_trigger(&self.ingest, self.settings.config());
+        let config = self.settings.config();
+        let next_flush = self.flusher.next_trigger(&self.ingest, config).map_or_else(
+            || self.flusher.last_flush.after_ms(config.flush_interval_ms),
+            |(due, _)| due,
+        );
         StoreView {
             breaker: self.flusher.breaker.state(),
             failing: self.flusher.breaker.is_failing(),
             flushing: self.flusher.is_running(),
-            next_flush_ms: next_flush.map(|(due, _)| due.since_ms(now)),
+            next_flush_ms: next_flush.since_ms(now).min(config.flush_threshold_ms),
             last_flush_ms: self.flusher.stats.last.as_ref().map(|last| last.ended_ms),
         }
     }
@@ -159,7 +163,7 @@ impl Rooms {
         }
         let config = self.settings.config();
         let commit = self.flusher.commit_deadline().map(|due| (due, "commit retry"));
-        let flush = self.flusher.deadline(&self.ingest, config, self.may_flush());
+        let flush = self.flusher.deadline(now, &self.ingest, config, self.may_flush());
         let ingest = self.ingest.deadline(config);
         let identity = self.identity.deadline().map(|due| (due, "store marker"));
         let (due, why) = [commit, flush, ingest, identity].into_iter().flatten().min()?;
@@ -203,6 +207,7 @@ impl Rooms {
             Pending::ReadBackBatch { place } => ingest.batch_read_back(place, outcome, cx),
             Pending::LoadSource { source } => ingest.source_loaded(source, outcome, cx),
             Pending::SaveRow => {} // The row is written again with the next release of its source.
+            Pending::SaveClosed { source, closed } => ingest.closed_saved(&source, &closed, &outcome, cx),
             Pending::SavePlan => flusher.planned(outcome == Outcome::Saved, tables, ingest, cx),
             Pending::LoadBatch { place } => flusher.batch_loaded(place, outcome, tables, ingest, cx),
             Pending::Encode { table } => match outcome {
@@ -230,7 +235,8 @@ impl Rooms {
         }
         let Rooms { ingest, flusher, .. } = self;
         ingest.committing = matches!(flusher.phase, Phase::Committing(..));
-        flusher.requests.settle(ingest, flusher.is_running(), cx);
+        let unfinished = flusher.is_running() || flusher.hints_may_follow(cx.now);
+        flusher.requests.settle(ingest, unfinished, cx);
         for (conn, correlation_id, result) in std::mem::take(&mut flusher.requests.answered) {
             let response = ServerMessage::FlushResponse(FlushResponse { correlation_id, result });
             ingest.conns.tell(conn, response, cx.now, cx.out);

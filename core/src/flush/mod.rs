@@ -24,6 +24,7 @@ use bytes::Bytes;
 use crate::catalog::ident::TableIdent;
 use crate::catalog::state::Tables;
 use crate::command::{Failure, Outcome};
+use crate::config::Config;
 use crate::context::Context;
 use crate::ingest::Ingest;
 use crate::journal::rows::FlushRow;
@@ -229,14 +230,18 @@ impl Flusher {
     /// When the flusher wants to be woken, and why. While no flush may begin, none is waited for.
     pub(crate) fn deadline(
         &self,
+        now: MachineTime,
         ingest: &Ingest,
-        config: &crate::Config,
+        config: &Config,
         may_begin: bool,
     ) -> Option<(MachineTime, &'static str)> {
         let probing = self.breaker.state() == breaker::BreakerState::HalfOpen;
         let retry = self.retries.iter().map(|(due, _)| *due).min().filter(|_| !probing).map(|due| (due, "store retry"));
         let trigger = if self.is_running() || !may_begin { None } else { self.next_trigger(ingest, config) };
         let hint = self.hints.deadline().map(|due| (due, "version hint"));
-        [retry, trigger, hint].into_iter().flatten().min()
+        let patience = self.last_flush.after_ms(hints::HINT_PATIENCE_MS);
+        let waited_for = self.requests.any() && !self.is_running() && self.hints_may_follow(now);
+        let answer = waited_for.then_some((patience, "flush answer"));
+        [retry, trigger, hint, answer].into_iter().flatten().min()
     }
 }

@@ -82,6 +82,8 @@ pub(crate) struct SourceState {
     pub(crate) events: u64,
     /// The last mark that was sent, by epoch.
     marked: BTreeMap<String, u64>,
+    /// Closed holes that were named when they closed, by epoch and batch numbers.
+    named: BTreeSet<(String, (u64, u64))>,
     /// Places that no flush may take yet: their save is on its way, or they lie above a hole.
     unready: BTreeSet<u64>,
 }
@@ -272,6 +274,7 @@ impl Ingest {
             batches: 0,
             events: 0,
             marked: BTreeMap::new(),
+            named: BTreeSet::new(),
             unready,
         };
         let Some(Slot::Loading(waiting)) = self.sources.insert(name.clone(), Slot::Ready(Box::new(state))) else {

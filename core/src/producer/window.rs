@@ -28,6 +28,8 @@ pub(super) struct Window {
     /// Events of the batches that are accepted but not in the lake, by batch number. As many as DoLake buffers.
     accepted: BTreeMap<u64, u64>,
     last_number: u64,
+    /// What DoLake said it has accepted; numbers that are left open begin above it.
+    resume: u64,
     /// The highest answered number with none below it waiting.
     last_ack: u64,
     /// Answered numbers above one that still waits.
@@ -42,6 +44,7 @@ impl Window {
             waiting_bytes: 0,
             accepted: BTreeMap::new(),
             last_number: last_ack,
+            resume: last_ack,
             last_ack,
             answered: BTreeSet::new(),
             progress: Progress::default(),
@@ -85,9 +88,9 @@ impl Window {
 
     /// Numbers what has no number yet, above everything that DoLake has accepted.
     pub(super) fn number_above(&mut self, resume: u64) {
-        self.last_number = self.last_number.max(resume);
+        self.resume = self.resume.max(resume);
         for batch in self.waiting.iter_mut().filter(|batch| batch.offered.number.is_none()) {
-            self.last_number += 1;
+            self.last_number = self.last_number.max(self.resume) + 1;
             batch.offered.number = Some(self.last_number);
         }
     }
