@@ -139,12 +139,16 @@ impl Lake {
 
 impl Rooms {
     fn store_view(&self, now: MachineTime) -> StoreView {
-        let next_flush = self.flusher.next_trigger(&self.ingest, self.settings.config());
+        let config = self.settings.config();
+        let next_flush = self.flusher.next_trigger(&self.ingest, config).map_or_else(
+            || self.flusher.last_flush.after_ms(config.flush_interval_ms),
+            |(due, _)| due,
+        );
         StoreView {
             breaker: self.flusher.breaker.state(),
             failing: self.flusher.breaker.is_failing(),
             flushing: self.flusher.is_running(),
-            next_flush_ms: next_flush.map(|(due, _)| due.since_ms(now)),
+            next_flush_ms: next_flush.since_ms(now).min(config.flush_threshold_ms),
             last_flush_ms: self.flusher.stats.last.as_ref().map(|last| last.ended_ms),
         }
     }
@@ -164,7 +168,7 @@ impl Rooms {
         }
         let config = self.settings.config();
         let commit = self.flusher.commit_deadline().map(|due| (due, "commit retry"));
-        let flush = self.flusher.deadline(&self.ingest, config, self.may_flush());
+        let flush = self.flusher.deadline(now, &self.ingest, config, self.may_flush());
         let ingest = self.ingest.deadline(config);
         let identity = self.identity.deadline().map(|due| (due, "store marker"));
         let (due, why) = [commit, flush, ingest, identity].into_iter().flatten().min()?;
@@ -203,6 +207,7 @@ impl Rooms {
             Pending::ReadBackBatch { place } => ingest.batch_read_back(place, outcome, cx),
             Pending::LoadSource { source } => ingest.source_loaded(source, outcome, cx),
             Pending::SaveRow => {} // The row is written again with the next release of its source.
+            Pending::SaveClosed { source, closed } => ingest.closed_saved(&source, &closed, &outcome, cx),
             Pending::SavePlan => flusher.planned(outcome == Outcome::Saved, tables, ingest, cx),
             Pending::LoadBatch { run, place } => flusher.batch_loaded(run, place, outcome, tables, ingest, cx),
             Pending::LoadParked { run, number } => flusher.parked_loaded(run, number, outcome, tables, ingest, cx),
@@ -230,8 +235,8 @@ impl Rooms {
             flusher.begin_if_due(ingest, cx);
         }
         ingest.committing = matches!(flusher.phase, Phase::Committing(..));
-        let running = flusher.is_running();
-        flusher.requests.settle(ingest, &flusher.parked, running, cx);
+        let unfinished = flusher.is_running() || flusher.hints_may_follow(cx.now);
+        flusher.requests.settle(ingest, &flusher.parked, unfinished, cx);
         for (conn, correlation_id, result) in std::mem::take(&mut flusher.requests.answered) {
             let response = ServerMessage::FlushResponse(FlushResponse { correlation_id, result });
             ingest.conns.tell(conn, response, cx.now, cx.out);

@@ -25,6 +25,13 @@ pub(crate) enum Pending {
     },
     /// A row was written that nobody waits for; a failure is tried again with the next one.
     SaveRow,
+    /// A source's row with closed holes is being written; then its connections are told.
+    SaveClosed {
+        /// The source.
+        source: String,
+        /// Epoch, first and last batch number of each hole.
+        closed: Vec<(String, (u64, u64))>,
+    },
     /// The flush plan is being written.
     SavePlan,
     /// A cold batch of the flush is being loaded.

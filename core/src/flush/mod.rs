@@ -27,6 +27,7 @@ use bytes::Bytes;
 use crate::catalog::ident::TableIdent;
 use crate::catalog::state::Tables;
 use crate::command::{Failure, Outcome};
+use crate::config::Config;
 use crate::context::Context;
 use crate::ingest::Ingest;
 use crate::journal::rows::FlushRow;
@@ -244,8 +245,9 @@ impl Flusher {
     /// When the flusher wants to be woken, and why. `may_begin`: whether a flush could begin now.
     pub(crate) fn deadline(
         &self,
+        now: MachineTime,
         ingest: &Ingest,
-        config: &crate::Config,
+        config: &Config,
         may_begin: bool,
     ) -> Option<(MachineTime, &'static str)> {
         let probing = self.breaker.state() == BreakerState::HalfOpen;
@@ -257,6 +259,9 @@ impl Flusher {
         let parked = self.parked.deadline().map(|due| (due.max(self.not_before), "parked table"));
         let parked = parked.filter(|_| may_begin);
         let hint = self.hints.deadline().map(|due| (due, "version hint"));
-        [retry, trigger, parked, hint].into_iter().flatten().min()
+        let patience = self.last_flush.after_ms(hints::HINT_PATIENCE_MS);
+        let waited_for = self.requests.any() && !self.is_running() && self.hints_may_follow(now);
+        let answer = waited_for.then_some((patience, "flush answer"));
+        [retry, trigger, parked, hint, answer].into_iter().flatten().min()
     }
 }

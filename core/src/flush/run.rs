@@ -95,7 +95,8 @@ impl Run {
     /// Sorts the new events by table, and decides which parked tables are tried: those go first. Returns the entries to
     /// load.
     fn sort(&mut self, parked: &Parked, config: &Config, now: MachineTime) -> Vec<u64> {
-        for (key, batch) in std::mem::take(&mut self.batches).into_values() {
+        for place in &self.places {
+            let Some((key, batch)) = self.batches.remove(place) else { continue };
             for share in Share::of(&key, &batch) {
                 self.shares.entry(share.key.table.clone()).or_default().push(share);
             }

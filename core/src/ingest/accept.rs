@@ -209,7 +209,7 @@ impl Ingest {
         let committing = self.committing;
         let state = self.state(&batch.source_do_id).expect("the source is loaded");
         state.source.issued(take.clone());
-        state.pending.insert(place);
+        state.unready.insert(place);
         state.last_received = state.last_received.max(batch.sequence_number);
         if state.source.has_timer() && !committing {
             let row = state.source.to_saved(cx.now).encode();
@@ -261,16 +261,9 @@ impl Ingest {
         let name = arrived.batch.source_do_id.clone();
         let state = self.state(&name).expect("a source with batches stays loaded");
         state.source.durable(place, cx.now);
-        state.pending.remove(&place);
         state.batches += 1;
         state.events += processed;
-        let alone = state.source.hole_bytes() == 0 && state.pending.first().is_none_or(|first| *first > place);
-        if alone {
-            self.buffer.mark_ready(place);
-        }
-        if !alone || self.timed.contains(&name) {
-            self.find_ready(&name);
-        }
+        self.find_ready(&name);
         self.stats.batches_accepted += 1;
         self.stats.events_accepted += processed;
         let status = match (processed, cx.store.failing) {
@@ -288,7 +281,7 @@ impl Ingest {
         self.buffer.remove(place);
         let state = self.state(&name).expect("a source with batches stays loaded");
         state.source.forget(place, cx.now);
-        state.pending.remove(&place);
+        state.unready.remove(&place);
         self.find_ready(&name);
         let refused =
             Refused::retry(NackReason::InternalError, &format!("the journal failed ({why}): send it again"), cx);

@@ -52,7 +52,7 @@ pub(crate) fn details(processed: u64, buffered_bytes: u64, cx: &Context<'_>) -> 
     AckDetails {
         events_processed: processed,
         buffer_utilization: utilization,
-        time_until_flush: cx.store.next_flush_ms,
+        time_until_flush: Some(cx.store.next_flush_ms),
         suggested_delay_ms: (suggested > 0).then(|| suggested.max(cx.config.base_retry_delay_ms)),
         circuit_breaker_state: Some(match cx.store.breaker {
             BreakerState::Closed => CircuitBreakerState::Closed,

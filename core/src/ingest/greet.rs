@@ -132,10 +132,8 @@ impl Ingest {
             },
             connected_sources: self.states().filter(|(_, state)| !state.conns.is_empty()).count() as u64,
             last_flush_time: cx.store.last_flush_ms,
-            next_flush_time: cx
-                .store
-                .next_flush_ms
-                .map(|ms| cx.wall.0.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX))),
+            next_flush_time: (all.batches > 0)
+                .then(|| cx.wall.0.saturating_add(i64::try_from(cx.store.next_flush_ms).unwrap_or(i64::MAX))),
         }
     }
 }

@@ -86,8 +86,10 @@ pub(crate) struct SourceState {
     pub(crate) events: u64,
     /// The last mark that was sent, by epoch.
     marked: BTreeMap<String, u64>,
-    /// Places whose save is on its way.
-    pending: BTreeSet<u64>,
+    /// Closed holes that were named when they closed, by epoch and batch numbers.
+    named: BTreeSet<(String, (u64, u64))>,
+    /// Places that no flush may take yet: their save is on its way, or they lie above a hole.
+    unready: BTreeSet<u64>,
 }
 
 /// Something that needs its source.
@@ -266,6 +268,7 @@ impl Ingest {
         });
         let heads = self.restored.remove(&name).unwrap_or_default();
         let source = Source::restore(saved, heads, cx.now);
+        let unready = source.heads().map(|head| head.place).collect();
         let state = SourceState {
             source,
             conns: BTreeSet::new(),
@@ -276,7 +279,8 @@ impl Ingest {
             batches: 0,
             events: 0,
             marked: BTreeMap::new(),
-            pending: BTreeSet::new(),
+            named: BTreeSet::new(),
+            unready,
         };
         let Some(Slot::Loading(waiting)) = self.sources.insert(name.clone(), Slot::Ready(Box::new(state))) else {
             panic!("source {name:?} was loaded twice");
@@ -306,8 +310,13 @@ impl Ingest {
 
     /// Marks what a flush may take of a source, and whether time changes anything for it.
     fn find_ready(&mut self, name: &str) {
-        let Some(Slot::Ready(state)) = self.sources.get(name) else { return };
-        for place in state.source.flushable() {
+        let Some(Slot::Ready(state)) = self.sources.get_mut(name) else { return };
+        let places = state.unready.iter();
+        let mut ready: Vec<_> = places.filter_map(|place| state.source.flushable_at(*place)).collect();
+        // A batch that filled a hole has a later place than those above it, and takes effect before them.
+        ready.sort_unstable();
+        for (_, _, place) in ready {
+            state.unready.remove(&place);
             self.buffer.mark_ready(place);
         }
         if state.source.has_timer() {

@@ -167,6 +167,9 @@ impl Producer {
         self.window.offer(offered);
         if self.link == Link::Up {
             self.window.number_new();
+            if self.config.skip_accepted {
+                self.window.accept_resumed();
+            }
         }
     }
 

@@ -30,6 +30,8 @@ pub(super) struct Window {
     last_number: u64,
     /// What DoLake said it has accepted; numbers that are left open begin above it.
     resume: u64,
+    /// All that is accepted up to here is in the lake.
+    mark: u64,
     /// The highest answered number with none below it waiting.
     last_ack: u64,
     /// Answered numbers above one that still waits.
@@ -45,6 +47,7 @@ impl Window {
             accepted: BTreeMap::new(),
             last_number: last_ack,
             resume: last_ack,
+            mark: 0,
             last_ack,
             answered: BTreeSet::new(),
             progress: Progress::default(),
@@ -142,6 +145,12 @@ impl Window {
         self.settle(|number, batch| number <= through && !batch.refused_once && (unsent || batch.sends > 0));
     }
 
+    /// What was just offered is known to be durable, if its number lies below what DoLake has accepted.
+    pub(super) fn accept_resumed(&mut self) {
+        self.accept_through(self.resume, true);
+        self.persist(self.mark);
+    }
+
     fn settle(&mut self, accepted: impl Fn(u64, &Waiting) -> bool) {
         for batch in self.take(accepted) {
             let number = batch.offered.number.expect("only a numbered batch is taken");
@@ -153,6 +162,7 @@ impl Window {
 
     /// What is accepted up to `mark` is in the lake.
     pub(super) fn persist(&mut self, mark: u64) {
+        self.mark = self.mark.max(mark);
         let above = self.accepted.split_off(&mark.saturating_add(1));
         for events in std::mem::replace(&mut self.accepted, above).into_values() {
             self.progress.persisted_batches += 1;

@@ -256,6 +256,13 @@ impl Source {
         below_holes.filter(|place| self.held[place].saving == Saving::Applied).collect()
     }
 
+    /// Where a batch stands in the order in which events take effect, if it is among [`Source::flushable`].
+    pub fn flushable_at(&self, place: Place) -> Option<(usize, u64, Place)> {
+        let held = self.held.get(&place).filter(|held| held.saving == Saving::Applied)?;
+        let below_hole = held.head.first < self.epochs[held.epoch].durable.complete_end();
+        below_hole.then_some((held.epoch, held.head.first, place))
+    }
+
     /// A batch in the journal or on its way there.
     pub fn head(&self, place: Place) -> Option<&BatchHead> {
         self.held.get(&place).map(|held| &held.head)
