@@ -37,9 +37,10 @@ def use(db, s3):
         f"URL_STYLE 'path', USE_SSL false, REGION '{s3.region}')")
 
 
-@functools.cache
-def shared_duckdb():
-    """One for all reads that leave nothing behind: loading its extensions takes longer than most of them."""
+@functools.lru_cache(maxsize=8)
+def shared_duckdb(url=None):
+    """One for all reads of one catalog, because loading extensions takes longer than most reads; not one for all
+    catalogs: DuckDB 1.5 sends requests for one to the other when they differ in their port alone."""
     return connect_duckdb()
 
 
@@ -88,7 +89,7 @@ ATTACHED = itertools.count(1)
 @contextlib.contextmanager
 def attached(url, s3=None):
     """DuckDB attached to the REST catalog; gives the connection and the catalog's name there, which is new each time."""
-    db, name = shared_duckdb(), f"lake_{next(ATTACHED)}"
+    db, name = shared_duckdb(url), f"lake_{next(ATTACHED)}"
     if s3:
         use(db, s3)
     db.execute(f"ATTACH '' AS {name} (TYPE iceberg, ENDPOINT '{url}', AUTHORIZATION_TYPE 'none')")
