@@ -10,6 +10,7 @@ use crate::command::{Command, Commands, Op, Outcome};
 use crate::config::Config;
 use crate::context::{Context, StoreView};
 use crate::event::{CallId, ConnId, Event, RequestHead};
+use crate::flush::parked::ParkedKey;
 use crate::flush::plan::Asker;
 use crate::flush::{Flusher, Phase};
 use crate::identity::Identity;
@@ -84,10 +85,13 @@ impl Lake {
         }
         let settings = Settings::restore(config, rows.settings);
         let mut batches: Vec<(u64, BatchKey)> = Vec::new();
+        let mut parked: Vec<(u64, ParkedKey)> = Vec::new();
         for key in &saved.batch_keys {
             let parsed = NumberedKey::parse(key)?;
-            if parsed.family == Family::Batch && parsed.chunk == 0 {
-                batches.push((parsed.number, journal::decode(key, parsed.head)?));
+            match (parsed.family, parsed.chunk) {
+                (Family::Batch, 0) => batches.push((parsed.number, journal::decode(key, parsed.head)?)),
+                (Family::Parked, 0) => parked.push((parsed.number, journal::decode(key, parsed.head)?)),
+                (Family::Batch | Family::Parked, _) => {}
             }
         }
         // Time goes on from the latest moment that any row speaks of.
@@ -98,7 +102,8 @@ impl Lake {
         let ops = Ops::new(draws.life());
         let mut ingest = Ingest::new();
         ingest.restore(batches, rows.flush.next_place);
-        let mut flusher = Flusher::new(rows.flush, clock.now());
+        ingest.held.restore(parked.iter().map(|(_, key)| key));
+        let mut flusher = Flusher::new(rows.flush, parked, clock.now());
         flusher.want_unwritten_hints(&rows.tables, settings.config(), clock.now());
         let identity = Identity::new(rows.lake.map(|row| row.lake), &mut draws);
         let tables = rows.tables;
@@ -193,7 +198,7 @@ impl Rooms {
                 self.flusher.requests.gone(call);
             }
             Event::Wake => self.ingest.wake(cx),
-            Event::Shutdown => self.shutdown(),
+            Event::Shutdown => self.shutdown(cx.now),
             Event::Done { op, outcome } => self.done(op, outcome, cx),
         }
     }
@@ -209,7 +214,8 @@ impl Rooms {
             Pending::SaveRow => {} // The row is written again with the next release of its source.
             Pending::SaveClosed { source, closed } => ingest.closed_saved(&source, &closed, &outcome, cx),
             Pending::SavePlan => flusher.planned(outcome == Outcome::Saved, tables, ingest, cx),
-            Pending::LoadBatch { place } => flusher.batch_loaded(place, outcome, tables, ingest, cx),
+            Pending::LoadBatch { run, place } => flusher.batch_loaded(run, place, outcome, tables, ingest, cx),
+            Pending::LoadParked { run, number } => flusher.parked_loaded(run, number, outcome, tables, ingest, cx),
             Pending::Encode { table } => match outcome {
                 Outcome::Worked(output) => flusher.encoded(&table, *output, tables, ingest, cx),
                 outcome => panic!("a host answered work with {outcome:?}"),
@@ -225,18 +231,17 @@ impl Rooms {
 
     /// What follows from any event: what has become due, and answers that have become ready.
     fn settle(&mut self, cx: &mut Context<'_>) {
+        self.identity.retry(cx);
+        let may_flush = self.may_flush();
         let Rooms { ingest, flusher, tables, .. } = self;
         flusher.retry(cx);
         flusher.retry_commit(tables, ingest, cx);
-        self.identity.retry(cx);
-        let may_flush = self.may_flush();
         if may_flush {
-            self.flusher.begin_if_due(&self.ingest, cx);
+            flusher.begin_if_due(ingest, cx);
         }
-        let Rooms { ingest, flusher, .. } = self;
         ingest.committing = matches!(flusher.phase, Phase::Committing(..));
         let unfinished = flusher.is_running() || flusher.hints_may_follow(cx.now);
-        flusher.requests.settle(ingest, unfinished, cx);
+        flusher.requests.settle(ingest, &flusher.parked, unfinished, cx);
         for (conn, correlation_id, result) in std::mem::take(&mut flusher.requests.answered) {
             let response = ServerMessage::FlushResponse(FlushResponse { correlation_id, result });
             ingest.conns.tell(conn, response, cx.now, cx.out);
@@ -245,29 +250,38 @@ impl Rooms {
         for (call, message) in std::mem::take(&mut ingest.replies) {
             self.calls.batch_answered(call, &message, cx);
         }
-        if self.stopping && !self.stopped && self.may_stop() {
+        if self.stopping && !self.stopped && self.may_stop(cx.now) {
             self.stopped = true;
             cx.out.push(Command::Stopped);
         }
     }
 
-    fn shutdown(&mut self) {
+    /// Whether a flush may begin: the store is known to be ours, and every source's batches are at hand.
+    fn may_flush(&self) -> bool {
+        self.identity.is_settled() && !self.ingest.is_recovering()
+    }
+
+    /// Parked tables get one more try.
+    fn shutdown(&mut self, now: MachineTime) {
         self.stopping = true;
+        self.flusher.parked.hurry(now);
         self.ingest.stopping = true;
         self.flusher.requests.stopping = true;
     }
 
     /// Whether nothing is left that stopping should wait for. While the store fails, the journal keeps everything.
-    fn may_stop(&self) -> bool {
+    fn may_stop(&self, now: MachineTime) -> bool {
         let flushed = !self.flusher.is_running() && self.flusher.hints.is_settled();
         let saved = self.ingest.oldest_flight().is_none();
-        let empty = self.ingest.buffer.ready().batches == 0 || !self.identity.is_settled();
+        let nothing_due = self.ingest.buffer.ready().batches == 0 && !self.flusher.parked.is_due(now);
+        let empty = nothing_due || !self.identity.is_settled();
         saved && ((flushed && empty) || self.flusher.breaker.is_failing())
     }
 
     fn flush_asked(&mut self, asker: Asker, cx: &Context<'_>) {
         let below = self.ingest.buffer.upcoming_place();
         self.flusher.requests.add(asker, below, cx.now);
+        self.flusher.parked.hurry(cx.now);
     }
 
     fn requested(&mut self, call: CallId, head: &RequestHead, cx: &mut Context<'_>) {

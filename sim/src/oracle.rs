@@ -268,10 +268,11 @@ impl World {
     fn check_order(&mut self) {
         let mut wrong = None;
         for (at, stream) in self.truth.streams.iter().enumerate() {
-            let in_lake = |uid: &Uid| self.view.events.contains(uid);
-            let Some(highest) = stream.batches.iter().rposition(|batch| batch.events.iter().any(in_lake)) else {
-                continue;
-            };
+            let in_lake = |uid: &Uid| self.view.events.contains(uid) || self.journal.has_parked(*uid);
+            // An event that a batch only repeats says nothing of that batch.
+            let own = |at: usize, uid: &Uid| self.truth.events[*uid as usize].batches.first() == Some(&at);
+            let arrived = |at: usize| stream.batches[at].events.iter().any(|uid| own(at, uid) && in_lake(uid));
+            let Some(highest) = (0..stream.batches.len()).rev().find(|at| arrived(*at)) else { continue };
             let strict = !self.plan.holes_close && !stream.is_over;
             let missing = stream.batches[..highest].iter().find(|batch| {
                 let whole = batch.events.iter().all(in_lake);

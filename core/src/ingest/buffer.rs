@@ -156,6 +156,23 @@ impl Buffer {
         self.ready.first_key_value().map(|(place, _)| *place)
     }
 
+    /// Events of the hot batches, by table.
+    pub(crate) fn hot_events(&self) -> BTreeMap<&str, u64> {
+        let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+        for batch in self.batches.values().filter_map(|batch| batch.hot.as_ref()) {
+            let mut events = vec![0; batch.tables.len()];
+            for event in &batch.events {
+                if let Some(count) = events.get_mut(usize::from(event.table)) {
+                    *count += 1;
+                }
+            }
+            for (table, events) in batch.tables.iter().zip(events) {
+                *counts.entry(table).or_default() += events;
+            }
+        }
+        counts
+    }
+
     /// Memory of the hot batches, in bytes.
     pub(crate) fn hot_bytes(&self) -> u64 {
         self.hot_bytes

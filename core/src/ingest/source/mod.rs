@@ -237,6 +237,11 @@ impl Source {
         self.find(epoch).and_then(|index| self.epochs[index].mark)
     }
 
+    /// The batch number below all of an epoch's: its opening's, or 0 if the epoch is not known.
+    pub fn base(&self, epoch: &str) -> u64 {
+        self.find(epoch).map_or(0, |index| self.epochs[index].opening.base)
+    }
+
     /// Batches (first, last) that were given up, above the first number and not above the second: they are to be nacked
     /// before a mark, a cumulative ack or an `ok` moves from the first number to the second.
     pub fn closed_batches(&self, epoch: &str, above: u64, through: u64) -> Vec<(u64, u64)> {
