@@ -175,11 +175,6 @@ impl Rooms {
         Some(Deadline { after_ms: due.since_ms(now).min(config.max_clock_step_ms), why })
     }
 
-    /// Whether journal and store belong together, and all that a former life left is known.
-    fn may_flush(&self) -> bool {
-        self.identity.is_settled() && !self.ingest.is_recovering()
-    }
-
     fn handle(&mut self, event: Event, cx: &mut Context<'_>) {
         match event {
             Event::Opened { conn, peer, attachment } => self.ingest.opened(conn, &peer, attachment.as_ref(), cx),
