@@ -247,7 +247,9 @@ impl World {
         if self.chance.work.chance(self.plan.asks) {
             self.ask(conn, producer);
         }
-        if self.chance.work.chance(self.faults.new_epoch) && !self.truth.streams[stream].batches.is_empty() {
+        // An epoch of which nothing was accepted is unseen: its late batches would fence the one that follows it.
+        let is_known = self.truth.streams[stream].batches.iter().any(|batch| batch.acked);
+        if self.chance.work.chance(self.faults.new_epoch) && is_known {
             self.start_over(producer);
         }
         if self.chance.net.chance(self.faults.cut) {
