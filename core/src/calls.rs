@@ -201,7 +201,15 @@ impl Calls {
             Err(error) => {
                 let kind = match error.reason {
                     NackReason::PayloadTooLarge | NackReason::EventTooLarge => ErrorKind::PayloadTooLarge,
-                    _ => ErrorKind::InvalidRequest,
+                    NackReason::BufferFull
+                    | NackReason::RateLimited
+                    | NackReason::InvalidSequence
+                    | NackReason::InvalidFormat
+                    | NackReason::InternalError
+                    | NackReason::ShuttingDown
+                    | NackReason::LoadShedding
+                    | NackReason::ConnectionLimit
+                    | NackReason::IpLimit => ErrorKind::InvalidRequest,
                 };
                 Calls::respond(call, HttpError::new(kind, error.message).answer(), cx);
                 Body::Incomplete

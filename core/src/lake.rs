@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::calls::Calls;
+use crate::calls::{Body, Calls, Need, View};
 use crate::catalog::state::Tables;
 use crate::command::{Command, Commands, Op, Outcome};
 use crate::config::Config;
@@ -79,14 +79,15 @@ impl Lake {
         saved: Saved,
     ) -> Result<Lake, RestoreError> {
         assert_eq!(config.validate(), Ok(()), "hosts validate the config");
+        let Saved { control, batch_keys } = saved;
         let mut rows = Rows::default();
-        for (key, value) in &saved.control {
+        for (key, value) in &control {
             rows.take(key, value)?;
         }
         let settings = Settings::restore(config, rows.settings);
         let mut batches: Vec<(u64, BatchKey)> = Vec::new();
         let mut parked: Vec<(u64, ParkedKey)> = Vec::new();
-        for key in &saved.batch_keys {
+        for key in &batch_keys {
             let parsed = NumberedKey::parse(key)?;
             match (parsed.family, parsed.chunk) {
                 (Family::Batch, 0) => batches.push((parsed.number, journal::decode(key, parsed.head)?)),
@@ -187,7 +188,7 @@ impl Rooms {
             Event::Sent { conn, bytes } => self.ingest.conns.sent(conn, bytes, cx.now, cx.out),
             Event::Closed { conn } => self.ingest.closed(conn, cx),
             Event::Requested { call, head } => self.requested(call, &head, cx),
-            Event::BodyChunk { call, bytes, last } => self.body_chunk(call, bytes, last, cx),
+            Event::BodyChunk { call, bytes, last } => self.body_chunk(call, &bytes, last, cx),
             Event::CallGone { call } => {
                 self.calls.gone(call);
                 self.flusher.requests.gone(call);
@@ -213,7 +214,15 @@ impl Rooms {
             Pending::LoadParked { run, number } => flusher.parked_loaded(run, number, outcome, tables, ingest, cx),
             Pending::Encode { table } => match outcome {
                 Outcome::Worked(output) => flusher.encoded(&table, *output, tables, ingest, cx),
-                outcome => panic!("a host answered work with {outcome:?}"),
+                outcome @ (Outcome::Saved
+                | Outcome::Loaded(_)
+                | Outcome::Put
+                | Outcome::Got(_)
+                | Outcome::Deleted
+                | Outcome::Absent
+                | Outcome::Conflict
+                | Outcome::Refused(_)
+                | Outcome::Unknown(_)) => panic!("a host answered work with {outcome:?}"),
             },
             Pending::Store(call) => flusher.stored(call, outcome, tables, ingest, cx),
             Pending::SaveCommit => flusher.commit_saved(outcome, tables, ingest, cx),
@@ -281,10 +290,10 @@ impl Rooms {
 
     fn requested(&mut self, call: CallId, head: &RequestHead, cx: &mut Context<'_>) {
         match self.calls.requested(call, head, cx) {
-            crate::calls::Need::Nothing => {}
-            crate::calls::Need::Flush => self.flush_asked(Asker::Call(call), cx),
-            crate::calls::Need::View(question) => {
-                let view = crate::calls::View {
+            Need::Nothing => {}
+            Need::Flush => self.flush_asked(Asker::Call(call), cx),
+            Need::View(question) => {
+                let view = View {
                     ingest: &self.ingest,
                     flusher: &self.flusher,
                     tables: &self.tables,
@@ -296,11 +305,11 @@ impl Rooms {
         }
     }
 
-    fn body_chunk(&mut self, call: CallId, bytes: Bytes, last: bool, cx: &mut Context<'_>) {
-        match self.calls.body_chunk(call, &bytes, last, cx) {
-            crate::calls::Body::Incomplete => {}
-            crate::calls::Body::Batch(arrived) => self.ingest.take(*arrived, cx),
-            crate::calls::Body::Settings(body) => {
+    fn body_chunk(&mut self, call: CallId, bytes: &Bytes, last: bool, cx: &mut Context<'_>) {
+        match self.calls.body_chunk(call, bytes, last, cx) {
+            Body::Incomplete => {}
+            Body::Batch(arrived) => self.ingest.take(*arrived, cx),
+            Body::Settings(body) => {
                 if let Err(error) = self.settings.propose(call, &body, cx) {
                     Calls::respond(call, error.answer(), cx);
                 }

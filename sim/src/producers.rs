@@ -2,8 +2,8 @@
 //! repeat, cut, start over, and send what is none of the protocol's messages.
 
 use bytes::Bytes;
-use dolake_core::producer::ProducerEvent;
 use dolake_core::event::{CallId, ConnId, Frame, Peer, RequestHead};
+use dolake_core::producer::ProducerEvent;
 use dolake_core::wire::client::BatchHeader;
 use dolake_core::wire::server::{AckStatus, ServerMessage};
 use serde_json::json;
@@ -337,8 +337,7 @@ impl World {
         let call = CallId(self.next_call);
         self.next_call += 1;
         self.count("HTTP request");
-        let head =
-            RequestHead { method: method.to_owned(), path: path.to_owned(), query: None, headers: Vec::new() };
+        let head = RequestHead { method: method.to_owned(), path: path.to_owned(), query: None, headers: Vec::new() };
         self.queue.at(self.now + 1_000, What::Call(call, head, Bytes::new()));
     }
 

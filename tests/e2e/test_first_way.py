@@ -114,8 +114,9 @@ def test_the_catalog_lists_what_is_there(filled):
     assert ("default",) in catalog.list_namespaces()
     names = {name for _, name in catalog.list_tables("default")}
     assert names == {"airlines", "airports", "flights", "planes", "weather"}
-    with engines.attached(filled.url) as db:
-        shown = {row[0] for row in db.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    with engines.attached(filled.url) as (db, lake):
+        shown = {row[0] for row in db.execute(
+            "SELECT table_name FROM duckdb_tables() WHERE database_name = ?", [lake]).fetchall()}
     assert names <= shown
 
 

@@ -80,7 +80,7 @@ def test_a_store_that_is_another_lakes(tmp_path):
             socket.flush("a")
     two = Dolake(tmp_path / "two")
     two.store = str(tmp_path / "one" / "lake")
-    assert "belongs to lake" in refused(*two.arguments[1:])
+    assert "belongs to another lake" in refused(*two.arguments[1:])
 
 
 def test_a_second_process_on_one_journal(serve):

@@ -1,5 +1,7 @@
 //! A table whose folder takes no writes, seen from outside: the machine with a journal and a store in maps.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it expects")]
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
@@ -473,7 +475,7 @@ fn live_through(seed: u128) {
             }
             5 => {
                 host.broken =
-                    [vec!["/t1/"], vec!["/t0/", "/t2/"], vec!["warehouse/"], vec![]][draws.below(4) as usize].clone()
+                    [vec!["/t1/"], vec!["/t0/", "/t2/"], vec!["warehouse/"], vec![]][draws.below(4) as usize].clone();
             }
             6 => host.dies_after = Some(draws.below(60)),
             _ => host.pass(draws.below(8_000) as i64),

@@ -186,7 +186,7 @@ impl Ingest {
                 );
                 self.refuse_new(&arrived, &refused, cx);
             }
-            Verdict::Take(take) => self.journal(arrived, take, cx),
+            Verdict::Take(take) => self.journal(arrived, &take, cx),
         }
     }
 
@@ -194,7 +194,7 @@ impl Ingest {
         self.buffer.all().bytes + batch.frame.len() as u64 <= answers::capacity(cx)
     }
 
-    fn journal(&mut self, arrived: Arrived, take: Take, cx: &mut Context<'_>) {
+    fn journal(&mut self, arrived: Arrived, take: &Take, cx: &mut Context<'_>) {
         let batch = arrived.batch.clone();
         let place = self.buffer.next_place();
         assert!(place == take.head.place, "place {place} is given to the batch at {}", take.head.place);
@@ -209,7 +209,7 @@ impl Ingest {
         let mut writes = Family::Batch.put(place, &key, &frame);
         let committing = self.committing;
         let state = self.state(&batch.source_do_id).expect("the source is loaded");
-        state.source.issued(take.clone());
+        state.source.issued(Take::clone(take));
         state.unready.insert(place);
         state.last_received = state.last_received.max(batch.sequence_number);
         if state.source.has_timer() && !committing {

@@ -6,6 +6,7 @@ Timestamps come as microseconds since 1970, so that no time zone database has a 
 import contextlib
 import functools
 import importlib
+import itertools
 import pathlib
 
 import duckdb
@@ -81,22 +82,25 @@ def scan_folder(server, table, sql="SELECT * FROM {}", namespace="default"):
     return scan_path(metadata.parent.parent, sql)
 
 
+ATTACHED = itertools.count(1)
+
+
 @contextlib.contextmanager
 def attached(url, s3=None):
-    """DuckDB attached to the REST catalog as `lake`."""
-    db = shared_duckdb()
+    """DuckDB attached to the REST catalog; gives the connection and the catalog's name there, which is new each time."""
+    db, name = shared_duckdb(), f"lake_{next(ATTACHED)}"
     if s3:
         use(db, s3)
-    db.execute(f"ATTACH '' AS lake (TYPE iceberg, ENDPOINT '{url}', AUTHORIZATION_TYPE 'none')")
+    db.execute(f"ATTACH '' AS {name} (TYPE iceberg, ENDPOINT '{url}', AUTHORIZATION_TYPE 'none')")
     try:
-        yield db
+        yield db, name
     finally:
-        db.execute("DETACH lake")
+        db.execute(f"DETACH {name}")
 
 
 def scan_attached(url, table, namespace="default", s3=None, sql="SELECT * FROM {}"):
-    with attached(url, s3) as db:
-        return rows_of(arrow(db, sql.format(f'lake."{namespace}"."{table}"')))
+    with attached(url, s3) as (db, name):
+        return rows_of(arrow(db, sql.format(f'{name}."{namespace}"."{table}"')))
 
 
 def pyiceberg_catalog(url, s3=None):
