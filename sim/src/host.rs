@@ -75,7 +75,8 @@ impl World {
         }
         self.host.generation += 1;
         if let Some(deadline) = deadline {
-            let late_ms = if self.chance.faults.chance(self.faults.wake_late) { self.chance.faults.below(5_000) } else { 0 };
+            let late_ms =
+                if self.chance.faults.chance(self.faults.wake_late) { self.chance.faults.below(5_000) } else { 0 };
             let due = self.now + (deadline.after_ms + late_ms) * 1_000;
             self.queue.at(due, What::Wake(self.host.generation));
         }

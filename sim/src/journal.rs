@@ -89,6 +89,11 @@ impl Journal {
         self.held.contains_key(&uid)
     }
 
+    /// Whether an event waits with a parked table. A linear search.
+    pub fn has_parked(&self, uid: Uid) -> bool {
+        self.uids.iter().any(|(key, uids)| key.starts_with(&[b'b', 1]) && uids.contains(&uid))
+    }
+
     /// Whether it holds no batch.
     pub fn is_drained(&self) -> bool {
         self.uids.is_empty()

@@ -94,12 +94,18 @@ impl World {
                 Some(Tag::Batch(of, batch)) if of == stream => {
                     let number = self.truth.streams[stream].batches[batch].number;
                     if !(first..=ack.sequence_number).contains(&number) {
-                        let message = format!("conn {}: ack of {first} to {} answers batch {number}", conn.0, ack.sequence_number);
+                        let message = format!(
+                            "conn {}: ack of {first} to {} answers batch {number}",
+                            conn.0, ack.sequence_number
+                        );
                         return self.fail("order of answers", message);
                     }
                     if let Some(uid) = self.lost_event(stream, batch) {
                         let event = describe(uid, &self.truth);
-                        return self.fail("ack", format!("batch {number} is acked {:?}, event {event} is nowhere", ack.status));
+                        return self.fail(
+                            "ack",
+                            format!("batch {number} is acked {:?}, event {event} is nowhere", ack.status),
+                        );
                     }
                     self.truth.streams[stream].batches[batch].acked = true;
                     self.last_ack = self.now;
@@ -115,7 +121,8 @@ impl World {
                     return;
                 }
                 other => {
-                    let message = format!("conn {}: ack of {first} to {} where {other:?} waits", conn.0, ack.sequence_number);
+                    let message =
+                        format!("conn {}: ack of {first} to {} where {other:?} waits", conn.0, ack.sequence_number);
                     return self.fail("order of answers", message);
                 }
             }
@@ -131,7 +138,8 @@ impl World {
                 && batch.state != State::Refused
                 && !told.contains(&(stream, batch.number))
             {
-                let message = format!("mark {mark} of stream {stream}: event {} is not in the lake", describe(*uid, &self.truth));
+                let message =
+                    format!("mark {mark} of stream {stream}: event {} is not in the lake", describe(*uid, &self.truth));
                 return self.fail("mark", message);
             }
         }
@@ -169,7 +177,10 @@ impl World {
             Some(Tag::Impostor(_, number)) if number == nack.sequence_number => {}
             Some(Tag::Malformed) if !nack.should_retry => {}
             other => {
-                let message = format!("conn {}: nack of {} where {other:?} waits: {}", conn.0, nack.sequence_number, nack.error_message);
+                let message = format!(
+                    "conn {}: nack of {} where {other:?} waits: {}",
+                    conn.0, nack.sequence_number, nack.error_message
+                );
                 self.fail("order of answers", message);
             }
         }
@@ -194,7 +205,8 @@ impl World {
             let (acked, state) = (batch.acked, batch.state);
             self.count("batch refused for good");
             if !(over || unsure || (holes_close && !acked)) {
-                let message = format!("batch {number} of stream {stream} (acked: {acked}, {state:?}): {}", nack.error_message);
+                let message =
+                    format!("batch {number} of stream {stream} (acked: {acked}, {state:?}): {}", nack.error_message);
                 self.fail("refusal", message);
             }
         } else {
@@ -211,7 +223,10 @@ impl World {
             return self.fail("refusal", format!("{source:?} epoch {epoch:?} was never made up"));
         };
         if !self.plan.holes_close && !self.truth.streams[stream].is_over {
-            return self.fail("refusal", format!("stream {stream}: a hole was closed before its time: {}", nack.error_message));
+            return self.fail(
+                "refusal",
+                format!("stream {stream}: a hole was closed before its time: {}", nack.error_message),
+            );
         }
         for at in 0..self.truth.streams[stream].batches.len() {
             let batch = &mut self.truth.streams[stream].batches[at];
@@ -224,7 +239,8 @@ impl World {
                 socket.told_closed.insert((stream, number));
             }
             if acked {
-                return self.fail("refusal", format!("batch {number} of stream {stream} was acked and is named as given up"));
+                return self
+                    .fail("refusal", format!("batch {number} of stream {stream} was acked and is named as given up"));
             }
         }
     }
@@ -268,10 +284,11 @@ impl World {
     fn check_order(&mut self) {
         let mut wrong = None;
         for (at, stream) in self.truth.streams.iter().enumerate() {
-            let in_lake = |uid: &Uid| self.view.events.contains(uid);
-            let Some(highest) = stream.batches.iter().rposition(|batch| batch.events.iter().any(in_lake)) else {
-                continue;
-            };
+            let in_lake = |uid: &Uid| self.view.events.contains(uid) || self.journal.has_parked(*uid);
+            // An event that a batch only repeats says nothing of that batch.
+            let own = |at: usize, uid: &Uid| self.truth.events[*uid as usize].batches.first() == Some(&at);
+            let arrived = |at: usize| stream.batches[at].events.iter().any(|uid| own(at, uid) && in_lake(uid));
+            let Some(highest) = (0..stream.batches.len()).rev().find(|at| arrived(*at)) else { continue };
             let strict = !self.plan.holes_close && !stream.is_over;
             let missing = stream.batches[..highest].iter().find(|batch| {
                 let whole = batch.events.iter().all(in_lake);
@@ -282,7 +299,8 @@ impl World {
                 let missing = batch.events.iter().find(|uid| !in_lake(uid)).copied().unwrap_or_default();
                 let event = describe(missing, &self.truth);
                 let number = batch.number;
-                wrong = Some(format!("batch {above} is in the lake, batch {number} below it is not: {at}, event {event}"));
+                wrong =
+                    Some(format!("batch {above} is in the lake, batch {number} below it is not: {at}, event {event}"));
                 break;
             }
         }
@@ -325,14 +343,20 @@ impl World {
         }
         let late = self.now.saturating_sub(ANSWER_MAX);
         let waiting = self.truth.streams.iter().enumerate().find_map(|(at, stream)| {
-            let sent_and_late = |state: State| matches!(state, State::Sent(sent) if sent > self.calm_since + 30_000_000 && sent < late);
+            let sent_and_late =
+                |state: State| matches!(state, State::Sent(sent) if sent > self.calm_since + 30_000_000 && sent < late);
             let batch = stream.batches.iter().find(|batch| sent_and_late(batch.state))?;
             Some((at, batch.number))
         });
         if let Some((stream, number)) = waiting {
-            self.fail("liveness", format!("batch {number} of stream {stream} was sent in calm times and is not answered"));
+            self.fail(
+                "liveness",
+                format!("batch {number} of stream {stream} was sent in calm times and is not answered"),
+            );
         }
-        if let Some((call, (since, _))) = self.calls.iter().find(|(_, (since, _))| *since < late && *since > self.calm_since) {
+        if let Some((call, (since, _))) =
+            self.calls.iter().find(|(_, (since, _))| *since < late && *since > self.calm_since)
+        {
             self.fail("liveness", format!("call {} came at {since} in calm times and is not answered", call.0));
         }
         if calm_for > ANSWERS_MAX {
@@ -355,7 +379,8 @@ impl World {
 
     fn check_persisted_in_time(&mut self) {
         let config = &self.plan.config;
-        let hole_ms = if self.plan.holes_close { config.deduplication_window_ms + 2 * config.max_retry_delay_ms } else { 0 };
+        let hole_ms =
+            if self.plan.holes_close { config.deduplication_window_ms + 2 * config.max_retry_delay_ms } else { 0 };
         let allowed_ms = 2 * config.flush_interval_ms + hole_ms + config.max_retry_delay_ms + 2_000;
         // What the store was slow with before may take as long as that.
         let since = self.last_ack.max(self.calm_since + SLOW_MAX);

@@ -104,12 +104,7 @@ fn check_history(metadata: &Value, snapshots: &[Value]) -> Result<(), String> {
 }
 
 /// The live data files of a manifest list: key, rows, bytes.
-fn read_list(
-    store: &Store,
-    location: &str,
-    uri: &str,
-    cache: &mut Cache,
-) -> Result<Vec<(String, u64, u64)>, String> {
+fn read_list(store: &Store, location: &str, uri: &str, cache: &mut Cache) -> Result<Vec<(String, u64, u64)>, String> {
     if let Some(files) = cache.manifests.get(uri) {
         return Ok(files.clone());
     }

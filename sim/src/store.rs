@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use dolake_core::command::Condition;
 use dolake_core::Outcome;
+use dolake_core::command::Condition;
 
 /// The store.
 #[derive(Debug, Clone, Default)]

@@ -95,6 +95,7 @@ impl Run {
     /// Sorts the new events by table, and decides which parked tables are tried: those go first. Returns the entries to
     /// load.
     fn sort(&mut self, parked: &Parked, config: &Config, now: MachineTime) -> Vec<u64> {
+        // In the order of their events: a hole that was filled has a later place than what waited above it.
         for place in &self.places {
             let Some((key, batch)) = self.batches.remove(place) else { continue };
             for share in Share::of(&key, &batch) {

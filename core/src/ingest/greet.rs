@@ -4,7 +4,7 @@ use crate::command::Command;
 use crate::context::Context;
 use crate::event::ConnId;
 use crate::ingest::answers;
-use crate::ingest::conn::{CLOSE_POLICY, Introduction, Ticket};
+use crate::ingest::conn::{CLOSE_POLICY, Ticket};
 use crate::ingest::source::{Greeting, Hello};
 use crate::ingest::{Ingest, Slot};
 use crate::wire::NackReason;
@@ -45,14 +45,6 @@ impl Ingest {
             cx.out.push(Command::Close { conn: older, code: CLOSE_POLICY, reason });
         }
         let messages = self.greeting(&name, &epoch, connect.correlation_id, &greeting, cx);
-        let introduction = Introduction {
-            source: name,
-            epoch,
-            last_ack: connect.last_ack_sequence,
-            sparse,
-            shard_name: connect.source_shard_name,
-        };
-        self.conns.introduce(conn, introduction, cx.out);
         self.conns.answer_all(conn, ticket, messages, cx.now, cx.out);
     }
 

@@ -35,7 +35,7 @@ use accept::Flight;
 use buffer::{BatchKey, Buffer, Buffered};
 use conn::{Conns, Ticket};
 use held::Held;
-use source::{BatchHead, Rules, SavedSource, Source};
+use source::{BatchHead, Opening, Rules, SavedSource, Source};
 
 /// Delay before the journal is read again after it failed.
 const RELOAD_MS: u64 = 1_000;
@@ -99,11 +99,16 @@ enum Input {
     Batch(Arrived),
 }
 
-/// A batch on its way in.
+/// A batch on its way in. What its connection said counts as it was when the batch came: it may wait for its source,
+/// and the connection be gone by then.
 #[derive(Debug)]
 pub(crate) struct Arrived {
     pub(crate) batch: Arc<CdcBatch>,
     pub(crate) origin: Origin,
+    /// The epoch that it belongs to.
+    pub(crate) epoch: String,
+    /// How that begins, if this is the first batch of it.
+    pub(crate) opening: Opening,
 }
 
 /// Who waits for the answer to a batch.
@@ -297,13 +302,14 @@ impl Ingest {
         let conns: BTreeSet<ConnId> = self
             .conns
             .ids()
+            .filter(|conn| self.conns.outlived(*conn))
             .filter(|conn| self.conns.introduction(*conn).is_some_and(|introduction| introduction.source == name))
             .collect();
         if conns.is_empty() {
             return;
         }
         if let Some(state) = self.state(name) {
-            state.conns = conns;
+            state.conns.extend(conns);
             state.source.set_connected(true, now);
         }
     }
