@@ -24,7 +24,7 @@ def test_the_quick_start_works_as_it_is_written(tmp_path):
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "default.users" in done.stdout
-    rows = sorted(engines.scan_folder(tmp_path / "lake", "users"), key=lambda row: row["_cdc_seq"])
+    rows = sorted(engines.scan_path(tmp_path / "lake" / "warehouse" / "default" / "users"), key=lambda row: row["_cdc_seq"])
     assert [(row["_cdc_op"], row["age"]) for row in rows] == [("INSERT", 31), ("UPDATE", 32), ("DELETE", 32)]
 
 
@@ -35,4 +35,4 @@ def test_the_producer_of_the_integration_page_works(server, tmp_path):
     for time in (1, 2):
         done = subprocess.run([sys.executable, tmp_path / "producer.py", url], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, (time, done.stdout, done.stderr)
-    assert len(list(engines.scan_folder(server.store, "users"))) == 100
+    assert len(list(engines.scan_folder(server, "users"))) == 100
