@@ -40,8 +40,8 @@ pub(crate) struct StoreView {
     pub(crate) failing: bool,
     /// Whether a flush is under way.
     pub(crate) flushing: bool,
-    /// Time until age or interval begin a flush, if something waits.
-    pub(crate) next_flush_ms: Option<u64>,
+    /// Time until age or interval begin a flush of what comes now.
+    pub(crate) next_flush_ms: u64,
     /// The host's clock when the last flush ended.
     pub(crate) last_flush_ms: Option<i64>,
 }

@@ -115,7 +115,7 @@ impl Identity {
             Ok(marker) if marker.lake == self.lake => self.settle(cx),
             Ok(marker) => {
                 let reason = format!(
-                    "the store belongs to lake {}, this journal to lake {}: give that store its own journal, or this journal its own store",
+                    "the store belongs to another lake ({}; this journal is of {}): give that store its own journal, or this journal its own store",
                     marker.lake, self.lake
                 );
                 cx.out.push(Command::Halt { reason });

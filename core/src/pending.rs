@@ -25,12 +25,28 @@ pub(crate) enum Pending {
     },
     /// A row was written that nobody waits for; a failure is tried again with the next one.
     SaveRow,
+    /// A source's row with closed holes is being written; then its connections are told.
+    SaveClosed {
+        /// The source.
+        source: String,
+        /// Epoch, first and last batch number of each hole.
+        closed: Vec<(String, (u64, u64))>,
+    },
     /// The flush plan is being written.
     SavePlan,
     /// A cold batch of the flush is being loaded.
     LoadBatch {
+        /// The flush and its attempt.
+        run: (u64, u32),
         /// Its place.
         place: u64,
+    },
+    /// Parked events that the flush tries are being loaded.
+    LoadParked {
+        /// The flush and its attempt.
+        run: (u64, u32),
+        /// Their number.
+        number: u64,
     },
     /// Events of one table are being encoded.
     Encode {

@@ -102,8 +102,8 @@ def input_file(events):
 
 
 def send_file(server, path):
-    """Sends all messages over one socket with a window and waits for the last answer. Returns the number of events."""
-    sent, waiting, events = 0, set(), 0
+    """Sends all messages over one socket with a window, as a producer that obeys. Returns the number of events."""
+    waiting, events = {}, 0
     with connect(server.ws_url, max_size=None, compression=None, ping_interval=None) as socket, open(path, "rb") as lines:
         socket.send(json.dumps(connect_message("bench")))
         for line in lines:
@@ -111,10 +111,9 @@ def send_file(server, path):
             source = re.search(rb'"sourceDoId":"([^"]*)"', head)[1].decode()
             number, first, last = map(int, re.search(
                 rb'"sequenceNumber":(\d+),"firstEventSequence":(\d+),"lastEventSequence":(\d+)', tail).groups())
-            socket.send(line[:-1].decode())
-            sent += 1
+            waiting[source, number] = line[:-1].decode()
+            socket.send(waiting[source, number])
             events += last - first + 1
-            waiting.add((source, number))
             while len(waiting) >= WINDOW:
                 take(socket, waiting)
         while waiting:
@@ -123,13 +122,18 @@ def send_file(server, path):
 
 
 def take(socket, waiting):
+    """One message: takes what it acks out of `waiting`, which holds texts by source and number."""
     message = json.loads(socket.recv(timeout=60))
     if message["type"] == "nack":
-        raise SystemExit(f"refused: {message}")
-    if message["type"] == "ack" and message["status"] not in ("ok", "persisted"):
-        source, number = message["batchId"].rsplit(":", 1)
-        for one in range(message.get("firstSequence", int(number)), int(number) + 1):
-            waiting.discard((source, one))
+        if not message["shouldRetry"]:
+            raise SystemExit(f"refused: {message}")
+        time.sleep(message["retryDelayMs"] / 1000)
+        socket.send(waiting[message["sourceDoId"], message["sequenceNumber"]])
+    elif message["type"] == "ack" and message["status"] not in ("ok", "persisted"):
+        number = message["sequenceNumber"]
+        for one in range(message.get("firstSequence", number), number + 1):
+            waiting.pop((message["sourceDoId"], one), None)
+        time.sleep(message["details"].get("suggestedDelayMs", 0) / 1000)
 
 
 def serve_file(path, config=None):
@@ -190,7 +194,7 @@ class OneSource:
     def batch(self, events):
         """Sends one batch and returns the seconds until its ack."""
         text = self.pool.message(self.source, self.number, self.next_event, events)
-        waiting = {(self.source, self.number)}
+        waiting = {(self.source, self.number): text}
         self.number += 1
         self.next_event += events
         begin = time.perf_counter()

@@ -13,7 +13,7 @@ from ground.server import BINARY, REPOSITORY, Dolake, run
 from ground.wire import Socket, batch_message, insert
 
 READERS = {
-    "iceberg_scan": lambda server, table: engines.scan_folder(server.store, table),
+    "iceberg_scan": lambda server, table: engines.scan_folder(server, table),
     "DuckDB ATTACH": lambda server, table: engines.scan_attached(server.url, table),
     "PyIceberg": lambda server, table: engines.scan_pyiceberg(server.url, table),
 }
@@ -74,7 +74,7 @@ def test_a_file_that_is_sent_again_changes_nothing(filled, model):
     done = run("produce", "--to", filled.ws_url, "--source", "shard-4", "--batch", "100", demo_file("shard-4"))
     assert done.returncode == 0, done.stderr
     filled.flush()
-    model.check("planes", engines.scan_folder(filled.store, "planes"))
+    model.check("planes", engines.scan_folder(filled, "planes"))
 
 
 def test_types_are_what_the_json_said(filled):
@@ -114,7 +114,9 @@ def test_the_catalog_lists_what_is_there(filled):
     assert ("default",) in catalog.list_namespaces()
     names = {name for _, name in catalog.list_tables("default")}
     assert names == {"airlines", "airports", "flights", "planes", "weather"}
-    shown = {row[0] for row in engines.attach(filled.url).execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    with engines.attached(filled.url) as (db, lake):
+        shown = {row[0] for row in db.execute(
+            "SELECT table_name FROM duckdb_tables() WHERE database_name = ?", [lake]).fetchall()}
     assert names <= shown
 
 
@@ -222,5 +224,5 @@ def test_a_graceful_stop_commits_what_was_acked(serve, flights):
     assert server.stop() == 0, server.log()
     model = Model().accept("shard-4", flights["shard-4"])
     for table in model.tables:
-        model.check(table, engines.scan_folder(server.store, table), "iceberg_scan")
+        model.check(table, engines.scan_folder(server, table), "iceberg_scan")
     server.verify()

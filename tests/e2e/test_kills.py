@@ -80,7 +80,7 @@ def test_every_acked_event_is_there_once_after_many_kills(serve, seed, kills):
         model.accept(source, streams[source].events)
     server.flush()
     for table in TABLES:
-        model.check(table, engines.scan_folder(server.store, table), "iceberg_scan")
+        model.check(table, engines.scan_folder(server, table), "iceberg_scan")
         model.check(table, engines.scan_attached(server.url, table), "DuckDB ATTACH")
         model.check(table, engines.scan_pyiceberg(server.url, table), "PyIceberg")
     assert sum(producer.reconnects for producer in producers.values()) >= kills, "the kills were felt"
@@ -102,7 +102,7 @@ def test_what_was_acked_outlives_a_kill_right_after_its_ack(serve, moment_ms):
     with Socket(server) as socket:
         assert socket.hello("a")["sequenceNumber"] == 20
         socket.flush("a")
-    rows = engines.scan_folder(server.store, "notes")
+    rows = engines.scan_folder(server, "notes")
     assert sorted(row["_cdc_seq"] for row in rows) == list(range(20, 420))
 
 

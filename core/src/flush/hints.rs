@@ -20,6 +20,9 @@ use crate::time::MachineTime;
 /// R2 takes one write a second to one key.
 const INTERVAL_MS: u64 = 1_000;
 
+/// How long whoever asked for a flush waits for its hints, so that a reader by path sees what the answer speaks of.
+pub(crate) const HINT_PATIENCE_MS: u64 = 3 * INTERVAL_MS;
+
 #[derive(Debug)]
 struct Hint {
     /// What it should say; `None` when that is written.
@@ -92,6 +95,11 @@ impl Hints {
 }
 
 impl Flusher {
+    /// Whether hints of the last flush are still on their way, and worth waiting for.
+    pub(crate) fn hints_may_follow(&self, now: MachineTime) -> bool {
+        !self.hints.is_settled() && now < self.last_flush.after_ms(HINT_PATIENCE_MS)
+    }
+
     /// Writes the hints again that a former life may have left unwritten.
     pub(crate) fn want_unwritten_hints(&mut self, tables: &Tables, config: &Config, now: MachineTime) {
         for (ident, figures) in &tables.figures {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::command::Write;
+use crate::command::{Outcome, Write};
 use crate::context::Context;
 use crate::ingest::answers;
 use crate::ingest::{Ingest, Slot};
@@ -62,6 +62,13 @@ impl Ingest {
         }
     }
 
+    /// Parked events of these sources are in the lake: their marks leave. `events` counts them, by source.
+    pub(crate) fn unparked(&mut self, events: &BTreeMap<String, u64>, persisted: &Persisted, cx: &mut Context<'_>) {
+        for (name, events) in events {
+            self.send_marks(name, *events, persisted, cx);
+        }
+    }
+
     fn by_source(&self, places: &[u64]) -> BTreeMap<String, Vec<u64>> {
         let mut sources: BTreeMap<String, Vec<u64>> = BTreeMap::new();
         for &place in places {
@@ -77,13 +84,15 @@ impl Ingest {
         let mut messages = Vec::new();
         let epochs: Vec<String> = state.source.epochs().map(ToString::to_string).collect();
         for epoch in epochs {
-            let Some(mark) = state.source.mark(&epoch) else { continue };
+            let Some(mark) = self.held.mark(name, &state.source, &epoch) else { continue };
             let former = state.marked.get(&epoch).copied();
             if former.is_some_and(|former| former >= mark) {
                 continue;
             }
             for closed in state.source.closed_batches(&epoch, former.unwrap_or(0), mark) {
-                messages.push(answers::nack_closed(name, &epoch, closed, cx));
+                if !state.named.remove(&(epoch.clone(), closed)) {
+                    messages.push(answers::nack_closed(name, &epoch, closed, cx));
+                }
             }
             let mut ack = answers::bare_ack(name, &epoch, mark, AckStatus::Persisted, cx);
             let mut details = answers::details(events, self.buffer.all().bytes, cx);
@@ -100,6 +109,24 @@ impl Ingest {
         }
     }
 
+    /// Closed holes are durable: the source's connections are told which batches are not taken any more. If the save
+    /// failed, they are told before a mark passes the hole.
+    pub(crate) fn closed_saved(
+        &mut self,
+        name: &str,
+        closed: &[(String, (u64, u64))],
+        outcome: &Outcome,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(Slot::Ready(state)) = self.sources.get_mut(name).filter(|_| *outcome == Outcome::Saved) else { return };
+        for (epoch, batches) in closed {
+            state.named.insert((epoch.clone(), *batches));
+            for conn in &state.conns {
+                self.conns.tell(*conn, answers::nack_closed(name, epoch, *batches, cx), cx.now, cx.out);
+            }
+        }
+    }
+
     /// Closes holes whose time is up. What waited behind them is ready.
     pub(super) fn close_holes(&mut self, cx: &mut Context<'_>) {
         let rules = self.rules(cx.config);
@@ -111,7 +138,9 @@ impl Ingest {
                 continue;
             }
             let row = state.source.to_saved(cx.now).encode();
-            cx.save(vec![Write::Put(source_key(&name), row.into())], Pending::SaveRow);
+            let batches = closed.iter().filter_map(|hole| Some((hole.epoch.to_string(), hole.gap.batches?))).collect();
+            let purpose = Pending::SaveClosed { source: name.clone(), closed: batches };
+            cx.save(vec![Write::Put(source_key(&name), row.into())], purpose);
             self.stats.holes_closed += closed.len() as u64;
             for hole in closed {
                 self.stats.closed_holes.push(format!(

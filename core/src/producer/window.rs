@@ -14,6 +14,8 @@ pub(super) struct Waiting {
     pub(super) sends: u64,
     /// The connection on which it was sent and not answered.
     sent_on: Option<Attempt>,
+    /// The how-manieth message with a batch that was.
+    sent_as: u64,
     /// It was once refused with retry. Since then only an answer to itself settles it: a mark that passes its number
     /// may have left it out.
     refused_once: bool,
@@ -28,6 +30,8 @@ pub(super) struct Window {
     /// Events of the batches that are accepted but not in the lake, by batch number. As many as DoLake buffers.
     accepted: BTreeMap<u64, u64>,
     last_number: u64,
+    /// Messages with a batch so far.
+    sent: u64,
     /// What DoLake said it has accepted; numbers that are left open begin above it.
     resume: u64,
     /// All that is accepted up to here is in the lake.
@@ -46,6 +50,7 @@ impl Window {
             waiting_bytes: 0,
             accepted: BTreeMap::new(),
             last_number: last_ack,
+            sent: 0,
             resume: last_ack,
             mark: 0,
             last_ack,
@@ -86,7 +91,7 @@ impl Window {
         self.progress.offered_batches += 1;
         self.progress.offered_events += offered.event_count;
         self.waiting_bytes += offered.events.len();
-        self.waiting.push_back(Waiting { offered, sends: 0, sent_on: None, refused_once: false });
+        self.waiting.push_back(Waiting { offered, sends: 0, sent_on: None, sent_as: 0, refused_once: false });
     }
 
     /// Numbers what has no number yet, above everything that DoLake has accepted.
@@ -123,11 +128,28 @@ impl Window {
             return None;
         }
         batch.sent_on = Some(attempt);
+        self.sent += 1;
+        batch.sent_as = self.sent;
         batch.sends += 1;
         if batch.sends > 1 {
             self.progress.resends += 1;
         }
         Some((number, batch))
+    }
+
+    /// Batches in `numbers` that are on their way on `attempt` are answered. Answers come in the order of the batches,
+    /// so what was sent before them on the same connection and still waits has lost its answer: with a machine that was
+    /// evicted while the socket lived on. It is to be sent again.
+    pub(super) fn answered(&mut self, numbers: &RangeInclusive<u64>, attempt: Attempt) {
+        let on_its_way = |batch: &&Waiting| batch.sent_on == Some(attempt);
+        let is_answered = |batch: &Waiting| batch.offered.number.is_some_and(|number| numbers.contains(&number));
+        let answered = self.waiting.iter().filter(on_its_way).filter(|batch| is_answered(batch));
+        let Some(last) = answered.map(|batch| batch.sent_as).max() else { return };
+        for batch in &mut self.waiting {
+            if batch.sent_on == Some(attempt) && batch.sent_as < last && !is_answered(batch) {
+                batch.sent_on = None;
+            }
+        }
     }
 
     /// Batches in `numbers` that are on their way on `attempt` are durable.
