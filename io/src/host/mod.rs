@@ -7,5 +7,6 @@ pub mod class_queue;
 pub mod gate;
 pub mod inbox;
 pub mod machine;
+pub mod memory;
 pub mod thread;
 pub mod work;
