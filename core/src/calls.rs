@@ -15,6 +15,7 @@ use crate::http::error::{ErrorKind, ErrorModel, HttpError};
 use crate::http::respond::Answer;
 use crate::http::route::{BodyEncoding, BodyFormat, CdcRequest, Route, route};
 use crate::http::status::CdcAnswer;
+use crate::ingest::source::Opening;
 use crate::ingest::{Arrived, Ingest, Origin};
 use crate::lake::MOUNT;
 use crate::limits::REQUEST_BODY_BYTES_MAX;
@@ -191,13 +192,24 @@ impl Calls {
             Ok(post) => {
                 let events = post.batch.events.len() as u64;
                 self.open.insert(call, Call::Batch { source: request.source, events });
-                let origin = Origin::Call(call, !post.is_numbered);
-                Body::Batch(Box::new(Arrived { batch: Arc::new(post.batch), origin }))
+                let sparse = !post.is_numbered;
+                let origin = Origin::Call(call, sparse);
+                let epoch = post.batch.source_epoch.clone().unwrap_or_default();
+                let opening = Opening { base: 0, sparse };
+                Body::Batch(Box::new(Arrived { batch: Arc::new(post.batch), origin, epoch, opening }))
             }
             Err(error) => {
                 let kind = match error.reason {
                     NackReason::PayloadTooLarge | NackReason::EventTooLarge => ErrorKind::PayloadTooLarge,
-                    _ => ErrorKind::InvalidRequest,
+                    NackReason::BufferFull
+                    | NackReason::RateLimited
+                    | NackReason::InvalidSequence
+                    | NackReason::InvalidFormat
+                    | NackReason::InternalError
+                    | NackReason::ShuttingDown
+                    | NackReason::LoadShedding
+                    | NackReason::ConnectionLimit
+                    | NackReason::IpLimit => ErrorKind::InvalidRequest,
                 };
                 Calls::respond(call, HttpError::new(kind, error.message).answer(), cx);
                 Body::Incomplete

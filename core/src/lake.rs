@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::calls::Calls;
+use crate::calls::{Body, Calls, Need, View};
 use crate::catalog::state::Tables;
 use crate::command::{Command, Commands, Op, Outcome};
 use crate::config::Config;
 use crate::context::{Context, StoreView};
 use crate::event::{CallId, ConnId, Event, RequestHead};
+use crate::flush::parked::ParkedKey;
 use crate::flush::plan::Asker;
 use crate::flush::{Flusher, Phase};
 use crate::identity::Identity;
@@ -78,16 +79,20 @@ impl Lake {
         saved: Saved,
     ) -> Result<Lake, RestoreError> {
         assert_eq!(config.validate(), Ok(()), "hosts validate the config");
+        let Saved { control, batch_keys } = saved;
         let mut rows = Rows::default();
-        for (key, value) in &saved.control {
+        for (key, value) in &control {
             rows.take(key, value)?;
         }
         let settings = Settings::restore(config, rows.settings);
         let mut batches: Vec<(u64, BatchKey)> = Vec::new();
-        for key in &saved.batch_keys {
+        let mut parked: Vec<(u64, ParkedKey)> = Vec::new();
+        for key in &batch_keys {
             let parsed = NumberedKey::parse(key)?;
-            if parsed.family == Family::Batch && parsed.chunk == 0 {
-                batches.push((parsed.number, journal::decode(key, parsed.head)?));
+            match (parsed.family, parsed.chunk) {
+                (Family::Batch, 0) => batches.push((parsed.number, journal::decode(key, parsed.head)?)),
+                (Family::Parked, 0) => parked.push((parsed.number, journal::decode(key, parsed.head)?)),
+                (Family::Batch | Family::Parked, _) => {}
             }
         }
         // Time goes on from the latest moment that any row speaks of.
@@ -98,7 +103,8 @@ impl Lake {
         let ops = Ops::new(draws.life());
         let mut ingest = Ingest::new();
         ingest.restore(batches, rows.flush.next_place);
-        let mut flusher = Flusher::new(rows.flush, clock.now());
+        ingest.held.restore(parked.iter().map(|(_, key)| key));
+        let mut flusher = Flusher::new(rows.flush, parked, clock.now());
         flusher.want_unwritten_hints(&rows.tables, settings.config(), clock.now());
         let identity = Identity::new(rows.lake.map(|row| row.lake), &mut draws);
         let tables = rows.tables;
@@ -163,7 +169,7 @@ impl Rooms {
         }
         let config = self.settings.config();
         let commit = self.flusher.commit_deadline().map(|due| (due, "commit retry"));
-        let flush = self.flusher.deadline(now, &self.ingest, config);
+        let flush = self.flusher.deadline(now, &self.ingest, config, self.may_flush());
         let ingest = self.ingest.deadline(config);
         let identity = self.identity.deadline().map(|due| (due, "store marker"));
         let (due, why) = [commit, flush, ingest, identity].into_iter().flatten().min()?;
@@ -182,13 +188,13 @@ impl Rooms {
             Event::Sent { conn, bytes } => self.ingest.conns.sent(conn, bytes, cx.now, cx.out),
             Event::Closed { conn } => self.ingest.closed(conn, cx),
             Event::Requested { call, head } => self.requested(call, &head, cx),
-            Event::BodyChunk { call, bytes, last } => self.body_chunk(call, bytes, last, cx),
+            Event::BodyChunk { call, bytes, last } => self.body_chunk(call, &bytes, last, cx),
             Event::CallGone { call } => {
                 self.calls.gone(call);
                 self.flusher.requests.gone(call);
             }
             Event::Wake => self.ingest.wake(cx),
-            Event::Shutdown => self.shutdown(),
+            Event::Shutdown => self.shutdown(cx.now),
             Event::Done { op, outcome } => self.done(op, outcome, cx),
         }
     }
@@ -204,10 +210,19 @@ impl Rooms {
             Pending::SaveRow => {} // The row is written again with the next release of its source.
             Pending::SaveClosed { source, closed } => ingest.closed_saved(&source, &closed, &outcome, cx),
             Pending::SavePlan => flusher.planned(outcome == Outcome::Saved, tables, ingest, cx),
-            Pending::LoadBatch { place } => flusher.batch_loaded(place, outcome, tables, ingest, cx),
+            Pending::LoadBatch { run, place } => flusher.batch_loaded(run, place, outcome, tables, ingest, cx),
+            Pending::LoadParked { run, number } => flusher.parked_loaded(run, number, outcome, tables, ingest, cx),
             Pending::Encode { table } => match outcome {
                 Outcome::Worked(output) => flusher.encoded(&table, *output, tables, ingest, cx),
-                outcome => panic!("a host answered work with {outcome:?}"),
+                outcome @ (Outcome::Saved
+                | Outcome::Loaded(_)
+                | Outcome::Put
+                | Outcome::Got(_)
+                | Outcome::Deleted
+                | Outcome::Absent
+                | Outcome::Conflict
+                | Outcome::Refused(_)
+                | Outcome::Unknown(_)) => panic!("a host answered work with {outcome:?}"),
             },
             Pending::Store(call) => flusher.stored(call, outcome, tables, ingest, cx),
             Pending::SaveCommit => flusher.commit_saved(outcome, tables, ingest, cx),
@@ -220,16 +235,17 @@ impl Rooms {
 
     /// What follows from any event: what has become due, and answers that have become ready.
     fn settle(&mut self, cx: &mut Context<'_>) {
+        self.identity.retry(cx);
+        let may_flush = self.may_flush();
         let Rooms { ingest, flusher, tables, .. } = self;
         flusher.retry(cx);
         flusher.retry_commit(tables, ingest, cx);
-        self.identity.retry(cx);
-        if self.identity.is_settled() && !ingest.is_recovering() {
+        if may_flush {
             flusher.begin_if_due(ingest, cx);
         }
         ingest.committing = matches!(flusher.phase, Phase::Committing(..));
         let unfinished = flusher.is_running() || flusher.hints_may_follow(cx.now);
-        flusher.requests.settle(ingest, unfinished, cx);
+        flusher.requests.settle(ingest, &flusher.parked, unfinished, cx);
         for (conn, correlation_id, result) in std::mem::take(&mut flusher.requests.answered) {
             let response = ServerMessage::FlushResponse(FlushResponse { correlation_id, result });
             ingest.conns.tell(conn, response, cx.now, cx.out);
@@ -238,37 +254,46 @@ impl Rooms {
         for (call, message) in std::mem::take(&mut ingest.replies) {
             self.calls.batch_answered(call, &message, cx);
         }
-        if self.stopping && !self.stopped && self.may_stop() {
+        if self.stopping && !self.stopped && self.may_stop(cx.now) {
             self.stopped = true;
             cx.out.push(Command::Stopped);
         }
     }
 
-    fn shutdown(&mut self) {
+    /// Whether a flush may begin: the store is known to be ours, and every source's batches are at hand.
+    fn may_flush(&self) -> bool {
+        self.identity.is_settled() && !self.ingest.is_recovering()
+    }
+
+    /// Parked tables get one more try.
+    fn shutdown(&mut self, now: MachineTime) {
         self.stopping = true;
+        self.flusher.parked.hurry(now);
         self.ingest.stopping = true;
         self.flusher.requests.stopping = true;
     }
 
     /// Whether nothing is left that stopping should wait for. While the store fails, the journal keeps everything.
-    fn may_stop(&self) -> bool {
+    fn may_stop(&self, now: MachineTime) -> bool {
         let flushed = !self.flusher.is_running() && self.flusher.hints.is_settled();
         let saved = self.ingest.oldest_flight().is_none();
-        let empty = self.ingest.buffer.ready().batches == 0 || !self.identity.is_settled();
+        let nothing_due = self.ingest.buffer.ready().batches == 0 && !self.flusher.parked.is_due(now);
+        let empty = nothing_due || !self.identity.is_settled();
         saved && ((flushed && empty) || self.flusher.breaker.is_failing())
     }
 
     fn flush_asked(&mut self, asker: Asker, cx: &Context<'_>) {
         let below = self.ingest.buffer.upcoming_place();
         self.flusher.requests.add(asker, below, cx.now);
+        self.flusher.parked.hurry(cx.now);
     }
 
     fn requested(&mut self, call: CallId, head: &RequestHead, cx: &mut Context<'_>) {
         match self.calls.requested(call, head, cx) {
-            crate::calls::Need::Nothing => {}
-            crate::calls::Need::Flush => self.flush_asked(Asker::Call(call), cx),
-            crate::calls::Need::View(question) => {
-                let view = crate::calls::View {
+            Need::Nothing => {}
+            Need::Flush => self.flush_asked(Asker::Call(call), cx),
+            Need::View(question) => {
+                let view = View {
                     ingest: &self.ingest,
                     flusher: &self.flusher,
                     tables: &self.tables,
@@ -280,11 +305,11 @@ impl Rooms {
         }
     }
 
-    fn body_chunk(&mut self, call: CallId, bytes: Bytes, last: bool, cx: &mut Context<'_>) {
-        match self.calls.body_chunk(call, &bytes, last, cx) {
-            crate::calls::Body::Incomplete => {}
-            crate::calls::Body::Batch(arrived) => self.ingest.take(*arrived, cx),
-            crate::calls::Body::Settings(body) => {
+    fn body_chunk(&mut self, call: CallId, bytes: &Bytes, last: bool, cx: &mut Context<'_>) {
+        match self.calls.body_chunk(call, bytes, last, cx) {
+            Body::Incomplete => {}
+            Body::Batch(arrived) => self.ingest.take(*arrived, cx),
+            Body::Settings(body) => {
                 if let Err(error) = self.settings.propose(call, &body, cx) {
                     Calls::respond(call, error.answer(), cx);
                 }

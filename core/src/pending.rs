@@ -36,8 +36,17 @@ pub(crate) enum Pending {
     SavePlan,
     /// A cold batch of the flush is being loaded.
     LoadBatch {
+        /// The flush and its attempt.
+        run: (u64, u32),
         /// Its place.
         place: u64,
+    },
+    /// Parked events that the flush tries are being loaded.
+    LoadParked {
+        /// The flush and its attempt.
+        run: (u64, u32),
+        /// Their number.
+        number: u64,
     },
     /// Events of one table are being encoded.
     Encode {

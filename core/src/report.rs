@@ -8,7 +8,9 @@ use crate::flush::breaker::BreakerState;
 use crate::http::error::{ErrorKind, HttpError};
 use crate::http::metrics::{Metric, MetricKind, MetricValue};
 use crate::http::respond::Answer;
-use crate::http::status::{DedupStats, HoleState, LastFlush, LoadLevel, SourceState, StatusAnswer, TableState};
+use crate::http::status::{
+    DedupStats, HoleState, LastFlush, LoadLevel, ParkedTable, SourceState, StatusAnswer, TableState,
+};
 use crate::wire::server::{CircuitBreakerState, FlushResult};
 
 /// GET `/health`.
@@ -38,6 +40,7 @@ pub(crate) fn status(view: &View<'_>, cx: &Context<'_>) -> StatusAnswer {
             entries_tracked: tracked,
         },
         tables: tables(view, cx),
+        parked_tables: parked(view, cx),
         circuit_breaker: match cx.store.breaker {
             BreakerState::Closed => CircuitBreakerState::Closed,
             BreakerState::Open => CircuitBreakerState::Open,
@@ -76,7 +79,7 @@ fn sources(view: &View<'_>) -> Vec<SourceState> {
             source_shard_name: state.shard_name.clone(),
             connections: state.conns.len() as u64,
             last_received_sequence: state.last_received,
-            last_persisted_sequence: state.source.mark(&epoch).unwrap_or(0),
+            last_persisted_sequence: view.ingest.held.mark(name, &state.source, &epoch).unwrap_or(0),
             holes: holes.collect(),
             connected_at: state.connected_at_ms,
             last_activity_at: Some(state.last_activity_ms),
@@ -90,7 +93,9 @@ fn sources(view: &View<'_>) -> Vec<SourceState> {
 
 fn tables(view: &View<'_>, cx: &Context<'_>) -> Vec<TableState> {
     let figures = &view.tables.figures;
-    let describe = |ident: &crate::catalog::TableIdent| {
+    let pending = pending(view);
+    let describe = |(ident, pointer): (&crate::catalog::TableIdent, &crate::catalog::TablePointer)| {
+        let cdc_table = pointer.cdc_table.as_deref().unwrap_or_default();
         let figures = figures.get(ident).cloned().unwrap_or_default();
         TableState {
             name: ident.to_string(),
@@ -98,11 +103,34 @@ fn tables(view: &View<'_>, cx: &Context<'_>) -> Vec<TableState> {
             snapshot_id: Some(figures.snapshot_id),
             rows: figures.rows,
             files: figures.files,
-            pending_events: 0,
+            pending_events: pending.get(cdc_table).copied().unwrap_or(0),
             freshness_ms: u64::try_from(cx.wall.0.saturating_sub(figures.newest_event_ms)).unwrap_or(0),
         }
     };
-    view.tables.pointers.keys().map(describe).collect()
+    view.tables.pointers.iter().map(describe).collect()
+}
+
+/// Events that are not in the lake, by table as events spell it.
+fn pending<'a>(view: &'a View<'_>) -> BTreeMap<&'a str, u64> {
+    let mut pending: BTreeMap<&str, u64> = BTreeMap::new();
+    for (name, table) in view.flusher.parked.tables() {
+        *pending.entry(name).or_default() += table.events;
+    }
+    for (table, events) in view.ingest.buffer.hot_events() {
+        *pending.entry(table).or_default() += events;
+    }
+    pending
+}
+
+fn parked(view: &View<'_>, cx: &Context<'_>) -> Vec<ParkedTable> {
+    let describe = |(name, table): (&str, &crate::flush::parked::ParkedTable)| ParkedTable {
+        table: name.to_owned(),
+        events: table.events,
+        bytes: table.bytes,
+        failed_tries: u64::from(table.failures),
+        next_try_time: cx.wall.0.saturating_add(i64::try_from(table.retry_at.since_ms(cx.now)).unwrap_or(i64::MAX)),
+    };
+    view.flusher.parked.tables().map(describe).collect()
 }
 
 /// GET `/metrics`.
@@ -110,6 +138,9 @@ pub(crate) fn metrics(view: &View<'_>) -> Vec<Metric> {
     let ingest = &view.ingest.stats;
     let flush = &view.flusher.stats;
     let all = view.ingest.buffer.all();
+    let parked = view.flusher.parked.tables().fold((0, 0, 0), |(tables, events, bytes), (_, table)| {
+        (tables + 1, events + table.events, bytes + table.bytes)
+    });
     let counter = Metric::counter;
     let gauge = |name, help, value| Metric::gauge(name, help, MetricValue::Integer(value));
     let mut nacks = Metric::new(MetricKind::Counter, "dolake_nacks_total", "Refused messages, by reason.");
@@ -150,6 +181,9 @@ pub(crate) fn metrics(view: &View<'_>) -> Vec<Metric> {
         gauge("dolake_buffered_batches", "Batches in the journal, not yet in the lake.", all.batches),
         gauge("dolake_buffered_events", "Events in the journal, not yet in the lake.", all.events),
         gauge("dolake_buffered_bytes", "Bytes in the journal, not yet in the lake.", all.bytes),
+        gauge("dolake_parked_tables", "Tables that are held back because their writes fail.", parked.0),
+        gauge("dolake_parked_events", "Events of parked tables in the journal.", parked.1),
+        gauge("dolake_parked_bytes", "Bytes of parked tables in the journal.", parked.2),
         gauge("dolake_hot_bytes", "Memory of buffered batches.", view.ingest.buffer.hot_bytes()),
         gauge("dolake_connections", "Open WebSockets.", view.ingest.conns.ids().count() as u64),
         counter("dolake_flushes_total", "Flushes committed.", flush.flushes),

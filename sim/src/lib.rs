@@ -1,1 +1,21 @@
-//! x
+//! The world around DoLake's core: a store, a journal, a network and producers that fail, cut and lie, driven by one
+//! seed; and checks that hold every answer and every commit against what was made up.
+//!
+//! It has no part in production and is never needed by it. Start at [`world`]; [`plan`] says what a seed means,
+//! [`oracle`] what is checked.
+
+pub mod host;
+pub mod journal;
+pub mod lake_view;
+pub mod oracle;
+pub mod plan;
+pub mod producers;
+pub mod queue;
+pub mod reader;
+pub mod real;
+pub mod record;
+pub mod rng;
+pub mod run;
+pub mod store;
+pub mod truth;
+pub mod world;

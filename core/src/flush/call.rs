@@ -16,6 +16,10 @@ pub(crate) struct StoreCall {
     pub(crate) table: String,
     /// The object.
     pub(crate) key: String,
+    /// Failures of its table that were counted when it was issued: those that failed together count once.
+    pub(crate) round: u32,
+    /// Whether its table was parked before: then a failure tells nothing new of the store.
+    pub(crate) is_retry: bool,
     /// What to do with it.
     pub(crate) action: Action,
 }

@@ -1,5 +1,6 @@
 //! The end of a flush: one journal transaction moves pointers, frontiers and batch rows; then the marks leave.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::catalog::state::{TableFigures, Tables};
@@ -7,14 +8,16 @@ use crate::catalog::{TableIdent, TablePointer};
 use crate::command::{Failure, Key, Outcome};
 use crate::context::Context;
 use crate::flush::breaker::backoff_ms;
+use crate::flush::parked::{ParkedKey, Share};
 use crate::flush::run::Run;
 use crate::flush::table::{Base, TablePart, weigh};
 use crate::flush::{Flusher, LastFlush, Phase};
 use crate::iceberg::location::version_hint;
 use crate::ingest::Ingest;
 use crate::ingest::release::Persisted;
-use crate::journal;
 use crate::journal::rows::{FLUSH_KEY, FlushRow, GarbageRow, garbage_write};
+use crate::journal::{self, Family};
+use crate::limits::TABLE_ATTEMPTS_MAX;
 use crate::pending::Pending;
 use crate::time::MachineTime;
 
@@ -23,6 +26,8 @@ use crate::time::MachineTime;
 pub(crate) struct Commit {
     tables: Vec<(TableIdent, TablePointer, TableFigures)>,
     next: FlushRow,
+    /// Events that are parked with it, under these numbers.
+    parking: Vec<(u64, Share)>,
     tries: u32,
     /// When to issue it again; `None` while it is on its way.
     retry_at: Option<MachineTime>,
@@ -30,10 +35,12 @@ pub(crate) struct Commit {
 
 impl Flusher {
     /// Issues the transaction that makes the flush visible.
-    pub(crate) fn commit(&mut self, run: Box<Run>, tables: &Tables, ingest: &Ingest, cx: &mut Context<'_>) {
+    pub(crate) fn commit(&mut self, mut run: Box<Run>, tables: &Tables, ingest: &Ingest, cx: &mut Context<'_>) {
         let moved = run.parts.values().map(|part| moved(part, &run, cx)).collect();
         let next = FlushRow { flush: run.flush + 1, attempt: 0, places: Vec::new(), ..self.row.clone() };
-        let commit = Commit { tables: moved, next, tries: 0, retry_at: None };
+        let parking = std::mem::take(&mut run.parking);
+        let parking = parking.into_iter().map(|share| (self.parked.next_number(), share)).collect();
+        let commit = Commit { tables: moved, next, parking, tries: 0, retry_at: None };
         self.issue_commit(run, commit, tables, ingest, cx);
     }
 
@@ -57,13 +64,13 @@ impl Flusher {
             writes.extend(tables.commit_writes(ident, pointer, figures));
         }
         writes.extend(ingest.release_writes(&run.places, cx));
-        let garbage: Vec<(String, i64)> = run
-            .parts
-            .values()
-            .filter_map(|part| part.staged.as_ref())
-            .flat_map(|staged| &staged.garbage)
-            .map(|garbage| (garbage.location.clone(), garbage.named_below))
-            .collect();
+        for (number, key) in retried(&run) {
+            writes.extend(Family::Parked.delete(number, key, key.frame_bytes as usize));
+        }
+        for (number, share) in &commit.parking {
+            writes.extend(Family::Parked.put(*number, &share.key, &share.batch.frame));
+        }
+        let garbage = garbage(&run);
         if !garbage.is_empty() {
             let row = GarbageRow { abandoned: Vec::new(), locations: garbage, since_ms: cx.wall.0 };
             writes.push(garbage_write(run.flush, run.attempt, &row));
@@ -163,17 +170,18 @@ impl Flusher {
             panic!("a commit was saved while the flush was elsewhere");
         };
         self.row = commit.next;
+        let unparked = self.settle_parked(&run, commit.parking, ingest, cx);
         let mut last = LastFlush {
             flush: run.flush,
             ended_ms: cx.wall.0,
             duration_ms: cx.now.since_ms(run.since),
             batches: run.places.len() as u64,
-            events: run.events,
             ..LastFlush::default()
         };
         let Run { places, parts, raw_bytes, .. } = *run;
         for (part, (ident, pointer, figures)) in parts.into_values().zip(commit.tables) {
             last.snapshots.push(figures.snapshot_id);
+            last.events += part.shares.iter().map(|share| u64::from(share.key.events)).sum::<u64>();
             for file in &part.files {
                 last.paths.push(file.file_path.clone());
                 last.bytes += file.file_size_bytes;
@@ -184,17 +192,68 @@ impl Flusher {
             self.bases.put(ident.clone(), base_after(part, &pointer));
             tables.committed(ident, pointer, figures);
         }
+        let persisted = Persisted { path: last.paths.first().cloned(), snapshot_id: last.snapshots.first().copied() };
+        if !places.is_empty() {
+            self.last_flush = cx.now;
+        }
+        // A flush that only held tables back is none that anyone asks for.
+        if !(places.is_empty() && last.snapshots.is_empty()) {
+            self.count(last, raw_bytes);
+        }
+        ingest.release(&places, &persisted, cx);
+        ingest.unparked(&unparked, &persisted, cx);
+    }
+
+    fn count(&mut self, last: LastFlush, raw_bytes: u64) {
         self.stats.flushes += 1;
         self.stats.batches += last.batches;
         self.stats.events += last.events;
         self.stats.file_bytes += last.bytes;
         self.stats.raw_bytes += raw_bytes;
-        self.last_flush = cx.now;
         self.requests.flushed(&last);
-        let persisted = Persisted { path: last.paths.first().cloned(), snapshot_id: last.snapshots.first().copied() };
         self.stats.last = Some(last);
-        ingest.release(&places, &persisted, cx);
     }
+
+    /// Follows what a commit parked, tried, or brought into the lake. Returns how many parked events of each source are
+    /// in the lake now.
+    fn settle_parked(
+        &mut self,
+        run: &Run,
+        parking: Vec<(u64, Share)>,
+        ingest: &mut Ingest,
+        cx: &mut Context<'_>,
+    ) -> BTreeMap<String, u64> {
+        let mut unparked: BTreeMap<String, u64> = BTreeMap::new();
+        for (number, key) in retried(run) {
+            self.parked.remove(&key.table, number, cx.now);
+            ingest.held.remove(&key.source, &key.epoch, key.number);
+            *unparked.entry(key.source.clone()).or_default() += u64::from(key.events);
+        }
+        for (number, Share { key, .. }) in parking {
+            ingest.held.add(&key.source, &key.epoch, key.number);
+            self.parked.add(number, key, cx.now);
+        }
+        for table in &run.given_up {
+            let failures = self.parked.get(table).map_or(0, |table| table.failures);
+            let delay_ms = backoff_ms(TABLE_ATTEMPTS_MAX + failures, None, cx.config, cx.draws);
+            self.parked.failed(table, cx.now.after_ms(delay_ms.min(cx.config.flush_interval_ms)));
+        }
+        unparked
+    }
+}
+
+/// The parked entries whose events a flush brings into the lake.
+fn retried(run: &Run) -> impl Iterator<Item = (u64, &ParkedKey)> {
+    let shares = run.parts.values().flat_map(|part| &part.shares);
+    shares.filter_map(|share| Some((share.parked?, &share.key)))
+}
+
+/// What the tables of a flush no longer name, and what given up parts may have written, which nothing names.
+fn garbage(run: &Run) -> Vec<(String, i64)> {
+    let staged = run.parts.values().filter_map(|part| part.staged.as_ref());
+    let dropped =
+        staged.flat_map(|staged| &staged.garbage).map(|garbage| (garbage.location.clone(), garbage.named_below));
+    dropped.chain(run.abandoned.iter().map(|location| (location.clone(), 0))).collect()
 }
 
 fn outcome_unknown() -> Outcome {

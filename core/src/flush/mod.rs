@@ -5,13 +5,16 @@
 //! that moves the tables' pointers, the sources' frontiers and the batches' rows together.
 //!
 //! [`plan`] says when and what; [`run`] is a flush under way; [`table`] one table's part of it; [`commit`] its end;
-//! [`call`] its store commands; [`breaker`] what to make of a store that fails; [`hints`] the hint for readers by path.
+//! [`call`] its store commands; [`parked`] tables that are held back; [`breaker`] what to make of a store that fails; [`hints`] the hint for readers by path.
 
 pub(crate) mod breaker;
 pub(crate) mod call;
 pub(crate) mod commit;
 pub(crate) mod frontier;
 pub(crate) mod hints;
+pub(crate) mod parked;
+#[cfg(test)]
+mod parked_tests;
 pub(crate) mod plan;
 pub(crate) mod run;
 pub(crate) mod table;
@@ -29,12 +32,13 @@ use crate::context::Context;
 use crate::ingest::Ingest;
 use crate::journal::rows::FlushRow;
 use crate::time::MachineTime;
-use breaker::Breaker;
+use breaker::{Breaker, BreakerState, backoff_ms};
 use call::StoreCall;
 use hints::Hints;
+use parked::{Parked, ParkedKey};
 use plan::Requests;
 use run::Run;
-use table::Base;
+use table::{Base, TablePart};
 
 /// Bytes of table metadata that are kept between flushes.
 const BASES_BYTES_MAX: usize = 16 << 20;
@@ -46,6 +50,7 @@ pub(crate) struct Flusher {
     pub(crate) phase: Phase,
     pub(crate) breaker: Breaker,
     pub(crate) requests: Requests,
+    pub(crate) parked: Parked,
     pub(crate) hints: Hints,
     pub(crate) bases: Bases,
     pub(crate) stats: FlushStats,
@@ -132,12 +137,13 @@ impl Bases {
 
 impl Flusher {
     /// Goes on where the journal says that the last life ended.
-    pub(crate) fn new(row: FlushRow, now: MachineTime) -> Flusher {
+    pub(crate) fn new(row: FlushRow, parked: Vec<(u64, ParkedKey)>, now: MachineTime) -> Flusher {
         Flusher {
             row,
             phase: Phase::Idle,
             breaker: Breaker::default(),
             requests: Requests::default(),
+            parked: Parked::restore(parked, now),
             hints: Hints::default(),
             bases: Bases::default(),
             stats: FlushStats::default(),
@@ -192,28 +198,42 @@ impl Flusher {
             Err(failure) => self.failed(call, &failure, cx),
         }
         self.go_on(tables, ingest, cx);
+        if self.breaker.is_failing() {
+            self.requests.store_fails(self.stats.last_error.as_deref().unwrap_or_default(), cx);
+        }
     }
 
+    /// A store command failed. It is tried again if its table is still part of the flush.
     fn failed(&mut self, call: StoreCall, failure: &Failure, cx: &mut Context<'_>) {
         self.stats.store_failures += 1;
         self.stats.last_error = Some(format!("{}: {}", call.key, failure.message));
-        let due = self.breaker.failed(cx.now, failure.retry_after_ms, cx.config, cx.draws);
-        if let Phase::Writing(run) = &mut self.phase
-            && run.flush == call.flush
-        {
-            run.failed(&call.table);
+        let part = match &mut self.phase {
+            Phase::Writing(run) if run.flush == call.flush => run.parts.get_mut(&call.table),
+            Phase::Writing(_) | Phase::Idle | Phase::Planning(_) | Phase::Loading(..) | Phase::Committing(..) => None,
+        };
+        let (is_first, failures) = part.map_or((true, 1), |part| (part.failed(call.round), part.failures()));
+        // Commands that failed together are one sign that the store fails; a probe must always be reported.
+        let is_probe = self.breaker.state() == BreakerState::HalfOpen;
+        let due = if !call.is_retry && (is_first || is_probe) {
+            self.breaker.failed(cx.now, failure.retry_after_ms, cx.config, cx.draws)
+        } else {
+            cx.now.after_ms(backoff_ms(failures, failure.retry_after_ms, cx.config, cx.draws))
+        };
+        let is_wanted = matches!(&self.phase, Phase::Writing(run)
+            if run.flush == call.flush && run.parts.contains_key(&call.table));
+        if is_wanted {
             self.retries.push((due, call));
-        }
-        if self.breaker.is_failing() {
-            self.requests.store_fails(self.stats.last_error.as_deref().unwrap_or_default(), cx);
         }
     }
 
     /// Tries failed store commands again whose delay has passed: all of them, or one while the breaker is open.
     pub(crate) fn retry(&mut self, cx: &mut Context<'_>) {
         let mut waiting = Vec::new();
-        for (due, call) in std::mem::take(&mut self.retries) {
-            if due <= cx.now && self.breaker.may_try() {
+        for (due, mut call) in std::mem::take(&mut self.retries) {
+            if due <= cx.now && (call.is_retry || self.breaker.may_try()) {
+                if let Phase::Writing(run) = &self.phase {
+                    call.round = run.parts.get(&call.table).map_or(call.round, TablePart::failures);
+                }
                 call.issue(cx);
             } else {
                 waiting.push((due, call));
@@ -222,25 +242,26 @@ impl Flusher {
         self.retries = waiting;
     }
 
-    /// Forgets the failed store commands of a table that is no longer part of the flush.
-    pub(crate) fn drop_retries(&mut self, table: &str) {
-        self.retries.retain(|(_, call)| call.table != table);
-    }
-
-    /// When the flusher wants to be woken, and why.
+    /// When the flusher wants to be woken, and why. `may_begin`: whether a flush could begin now.
     pub(crate) fn deadline(
         &self,
         now: MachineTime,
         ingest: &Ingest,
         config: &Config,
+        may_begin: bool,
     ) -> Option<(MachineTime, &'static str)> {
-        let probing = self.breaker.state() == breaker::BreakerState::HalfOpen;
-        let retry = self.retries.iter().map(|(due, _)| *due).min().filter(|_| !probing).map(|due| (due, "store retry"));
-        let trigger = if self.is_running() { None } else { self.next_trigger(ingest, config) };
+        let probing = self.breaker.state() == BreakerState::HalfOpen;
+        let may_retry = |call: &StoreCall| !probing || call.is_retry;
+        let retries = self.retries.iter().filter(|(_, call)| may_retry(call)).map(|(due, _)| *due);
+        let retry = retries.min().map(|due| (due, "store retry"));
+        let may_begin = may_begin && !self.is_running();
+        let trigger = self.next_trigger(ingest, config).filter(|_| may_begin);
+        let parked = self.parked.deadline().map(|due| (due.max(self.not_before), "parked table"));
+        let parked = parked.filter(|_| may_begin);
         let hint = self.hints.deadline().map(|due| (due, "version hint"));
         let patience = self.last_flush.after_ms(hints::HINT_PATIENCE_MS);
         let waited_for = self.requests.any() && !self.is_running() && self.hints_may_follow(now);
         let answer = waited_for.then_some((patience, "flush answer"));
-        [retry, trigger, hint, answer].into_iter().flatten().min()
+        [retry, trigger, parked, hint, answer].into_iter().flatten().min()
     }
 }

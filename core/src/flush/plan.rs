@@ -5,6 +5,7 @@ use crate::command::Command;
 use crate::config::Config;
 use crate::context::Context;
 use crate::event::{CallId, ConnId};
+use crate::flush::parked::Parked;
 use crate::flush::run::Run;
 use crate::flush::{Flusher, LastFlush, Phase};
 use crate::http::respond::Answer;
@@ -98,17 +99,30 @@ impl Requests {
         }
     }
 
-    /// Answers those for whom nothing is left: no ready or unsaved batch below their place.
-    pub(crate) fn settle(&mut self, ingest: &Ingest, running: bool, cx: &mut Context<'_>) {
+    /// Answers those for whom nothing is left to do: no ready or unsaved batch below their place, and no parked table
+    /// with older events that was not tried since.
+    pub(crate) fn settle(&mut self, ingest: &Ingest, parked: &Parked, running: bool, cx: &mut Context<'_>) {
         if self.open.is_empty() || running {
             return;
         }
         let oldest = ingest.oldest_unsettled_place();
-        let (open, done): (Vec<_>, Vec<_>) = std::mem::take(&mut self.open)
-            .into_iter()
-            .partition(|request| oldest.is_some_and(|place| place < request.below));
+        let now = cx.now;
+        let waits = |request: &Request| {
+            oldest.is_some_and(|place| place < request.below)
+                || parked.below(request.below).any(|(_, table)| table.retry_at <= now)
+        };
+        let (open, done): (Vec<_>, Vec<_>) = std::mem::take(&mut self.open).into_iter().partition(waits);
         self.open = open;
-        for request in done {
+        for mut request in done {
+            let names: Vec<&str> = parked.below(request.below).map(|(name, _)| name).collect();
+            if !names.is_empty() {
+                request.sum.success = false;
+                request.sum.error = Some(format!(
+                    "these tables could not be written and are parked: {}; their events are safe in the journal and are \
+                     tried again by themselves",
+                    names.join(", ")
+                ));
+            }
             self.answer(request, cx);
         }
     }
@@ -147,12 +161,16 @@ impl Flusher {
 
     /// Begins a flush if one is due and none is under way.
     pub(crate) fn begin_if_due(&mut self, ingest: &Ingest, cx: &mut Context<'_>) {
-        if self.is_running() || self.due(ingest, cx).is_none() {
+        if self.is_running() || cx.now < self.not_before {
             return;
         }
-        let places = ingest.buffer.plan(Flusher::plan_bytes_max(cx.config));
+        let places = match self.due(ingest, cx) {
+            Some(_) => ingest.buffer.plan(Flusher::plan_bytes_max(cx.config)),
+            None if self.parked.is_due(cx.now) => Vec::new(),
+            None => return,
+        };
         let mut writes = Vec::new();
-        if !self.row.places.is_empty() {
+        if self.row.attempt > 0 {
             // A former life began this flush and did not end it. What it may have written is garbage.
             let row = GarbageRow {
                 abandoned: vec![(self.row.flush, self.row.attempt)],
@@ -188,7 +206,7 @@ impl Flusher {
         }
         let mut run = Box::new(Run::new(self.row.flush, self.row.attempt, places, cx.now));
         let missing = run.load(ingest, cx);
-        self.phase = if missing == 0 { self.start(run, tables, cx) } else { Phase::Loading(run, missing) };
+        self.phase = if missing == 0 { self.take_up(run, tables, cx) } else { Phase::Loading(run, missing) };
         self.go_on(tables, ingest, cx);
     }
 
@@ -199,7 +217,7 @@ impl Flusher {
 
     fn due(&self, ingest: &Ingest, cx: &Context<'_>) -> Option<Reason> {
         let ready = ingest.buffer.ready();
-        if ready.batches == 0 || cx.now < self.not_before {
+        if ready.batches == 0 {
             return None;
         }
         let config = cx.config;

@@ -7,17 +7,18 @@ use bytes::Bytes;
 
 use crate::catalog::ident::TableIdent;
 use crate::catalog::state::Tables;
-use crate::command::Outcome;
+use crate::command::{Key, Outcome};
+use crate::config::Config;
 use crate::context::Context;
 use crate::flush::call::StoreCall;
-use crate::flush::table::{Source, TablePart};
+use crate::flush::parked::{Choice, Parked, ParkedKey, Share, bytes_of};
+use crate::flush::table::TablePart;
 use crate::flush::{Bases, Flusher, Phase};
 use crate::ingest::Ingest;
 use crate::ingest::buffer::BatchKey;
 use crate::journal::{self, Family};
-use crate::limits::TABLE_ATTEMPTS_MAX;
 use crate::pending::Pending;
-use crate::table::job::{JobBatch, JobOutput};
+use crate::table::job::JobOutput;
 use crate::time::MachineTime;
 use crate::wire::batch::CdcBatch;
 use crate::wire::reread;
@@ -29,15 +30,44 @@ pub(crate) struct Run {
     pub(crate) attempt: u32,
     pub(crate) places: Vec<u64>,
     pub(crate) since: MachineTime,
-    pub(crate) events: u64,
     pub(crate) raw_bytes: u64,
     batches: BTreeMap<u64, (BatchKey, Arc<CdcBatch>)>,
+    /// New events by table, until its part begins.
+    shares: BTreeMap<String, Vec<Share>>,
+    /// Parked events that are tried, by number: those still being loaded, and those at hand.
+    wanted: BTreeMap<u64, ParkedKey>,
+    retried: BTreeMap<u64, Share>,
     pub(crate) parts: BTreeMap<String, TablePart>,
+    /// New events that the commit parks, in the order in which they take effect.
+    pub(crate) parking: Vec<Share>,
+    /// Tables whose part was given up.
+    pub(crate) given_up: Vec<String>,
+    /// Where parts that were given up may have left objects.
+    pub(crate) abandoned: Vec<String>,
 }
 
 impl Run {
     pub(crate) fn new(flush: u64, attempt: u32, places: Vec<u64>, since: MachineTime) -> Run {
-        Run { flush, attempt, places, since, events: 0, raw_bytes: 0, batches: BTreeMap::new(), parts: BTreeMap::new() }
+        Run {
+            flush,
+            attempt,
+            places,
+            since,
+            raw_bytes: 0,
+            batches: BTreeMap::new(),
+            shares: BTreeMap::new(),
+            wanted: BTreeMap::new(),
+            retried: BTreeMap::new(),
+            parts: BTreeMap::new(),
+            parking: Vec::new(),
+            given_up: Vec::new(),
+            abandoned: Vec::new(),
+        }
+    }
+
+    /// Flush and attempt: what loads of it carry.
+    fn name(&self) -> (u64, u32) {
+        (self.flush, self.attempt)
     }
 
     /// Takes the hot batches and loads the cold ones. Returns how many are being loaded.
@@ -45,7 +75,6 @@ impl Run {
         let mut missing = 0;
         for &place in &self.places {
             let batch = ingest.buffer.get(place).expect("planned batches stay in the buffer until released");
-            self.events += u64::from(batch.key.events);
             self.raw_bytes += u64::from(batch.key.frame_bytes);
             if batch.key.events == 0 {
                 continue;
@@ -56,54 +85,56 @@ impl Run {
                 }
                 None => {
                     missing += 1;
-                    cx.load(Family::Batch.range(place), Pending::LoadBatch { place });
+                    cx.load(Family::Batch.range(place), Pending::LoadBatch { run: self.name(), place });
                 }
             }
         }
         missing
     }
 
-    fn loaded(&mut self, place: u64, key: BatchKey, frame: Bytes) {
-        let batch = reread(frame).unwrap_or_else(|error| {
-            panic!("the journal's batch at place {place} was accepted once and is unreadable now: {error}")
-        });
-        self.batches.insert(place, (key, Arc::new(batch)));
-    }
-
-    /// Sorts the events by table and starts each table's part.
-    fn begin(&mut self, tables: &Tables, bases: &mut Bases, cx: &mut Context<'_>) {
-        let mut by_table: BTreeMap<String, (Vec<JobBatch>, Vec<Source>)> = BTreeMap::new();
-        for (key, batch) in std::mem::take(&mut self.batches).into_values() {
-            let head = &key.head;
-            for (index, name) in batch.tables.iter().enumerate() {
-                let touched = match &head.taken {
-                    None => true,
-                    Some(taken) => batch.events.iter().any(|event| {
-                        usize::from(event.table) == index
-                            && taken.iter().any(|(first, last)| (*first..=*last).contains(&event.sequence))
-                    }),
-                };
-                if !touched {
-                    continue;
-                }
-                let (batches, sources) = by_table.entry(name.clone()).or_default();
-                batches.push(JobBatch {
-                    batch: batch.clone(),
-                    epoch: head.epoch.to_string(),
-                    taken: head.taken.clone(),
-                });
-                sources.push(Source {
-                    name: key.source.clone(),
-                    epoch: head.epoch.to_string(),
-                    first: head.number,
-                    through: head.number,
-                    event: head.last,
-                });
+    /// Sorts the new events by table, and decides which parked tables are tried: those go first. Returns the entries to
+    /// load.
+    fn sort(&mut self, parked: &Parked, config: &Config, now: MachineTime) -> Vec<u64> {
+        // In the order of their events: a hole that was filled has a later place than what waited above it.
+        for place in &self.places {
+            let Some((key, batch)) = self.batches.remove(place) else { continue };
+            for share in Share::of(&key, &batch) {
+                self.shares.entry(share.key.table.clone()).or_default().push(share);
             }
         }
+        let max_bytes = config.max_parked_bytes;
+        let mut left = Flusher::plan_bytes_max(config);
+        let with_new = parked.tables().map(|(name, _)| (name, self.shares.get(name).map_or(0, bytes_of)));
+        // Those that must be tried come first, so that they share what a flush may load.
+        let (full, others): (Vec<_>, Vec<_>) =
+            with_new.partition(|(name, new_bytes)| !parked.has_room(name, *new_bytes, max_bytes));
+        for (name, new_bytes) in full.into_iter().chain(others) {
+            let all = match parked.choose(name, new_bytes, max_bytes, &mut left, now) {
+                Choice::Wait => false,
+                Choice::Try { entries, all } => {
+                    self.wanted.extend(entries);
+                    all
+                }
+            };
+            if !all {
+                self.parking.extend(self.shares.remove(name).unwrap_or_default());
+            }
+        }
+        self.wanted.keys().copied().collect()
+    }
+
+    /// Starts each table's part, parked events before new ones.
+    fn begin(&mut self, tables: &Tables, bases: &mut Bases, cx: &mut Context<'_>) {
+        let mut by_table: BTreeMap<String, Vec<Share>> = BTreeMap::new();
+        for share in std::mem::take(&mut self.retried).into_values() {
+            by_table.entry(share.key.table.clone()).or_default().push(share);
+        }
+        for (name, shares) in std::mem::take(&mut self.shares) {
+            by_table.entry(name).or_default().extend(shares);
+        }
         let mut taken: BTreeSet<TableIdent> = BTreeSet::new();
-        for (name, (batches, sources)) in by_table {
-            let mut part = TablePart::new(name.clone(), batches, sources, tables, &taken, cx);
+        for (name, shares) in by_table {
+            let mut part = TablePart::new(name.clone(), shares, tables, &taken, cx);
             taken.insert(part.ident.clone());
             part.begin(self.flush, bases, cx);
             self.parts.insert(name, part);
@@ -122,58 +153,132 @@ impl Run {
         self.parts.get_mut(&call.table)?.stored(flush, attempt, &call.action, bytes, cx).err()
     }
 
-    /// A store command of a table failed.
-    pub(crate) fn failed(&mut self, table: &str) {
-        if let Some(part) = self.parts.get_mut(table) {
-            part.failures += 1;
-        }
-    }
-
     /// Whether every table's objects are in the store.
     pub(crate) fn is_ready(&self) -> bool {
         self.parts.values().all(TablePart::is_ready)
     }
 
-    /// The tables that hold up the others: they failed too often while another got through.
-    pub(crate) fn stuck(&self) -> Vec<String> {
-        if !self.parts.values().any(TablePart::is_ready) {
+    /// The tables that alone hold up the flush, because they failed too often; none while another is still under way.
+    fn stuck(&self) -> Vec<String> {
+        if self.parts.values().any(|part| !part.is_ready() && !part.is_stuck()) {
             return Vec::new();
         }
-        let stuck = self.parts.iter().filter(|(_, part)| !part.is_ready() && part.failures >= TABLE_ATTEMPTS_MAX);
-        stuck.map(|(name, _)| name.clone()).collect()
+        self.parts.iter().filter(|(_, part)| !part.is_ready()).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Takes a table's part out of the flush. What it may have written is garbage.
+    fn give_up_part(&mut self, table: &str) -> Vec<Share> {
+        let part = self.parts.remove(table).expect("a part is given up once");
+        let (shares, written) = part.give_up();
+        self.abandoned.extend(written);
+        self.given_up.push(table.to_owned());
+        shares
+    }
+
+    /// Parks a table: its new events go to the entries that wait. Those that were parked before stay where they are.
+    fn park(&mut self, table: &str) {
+        let shares = self.give_up_part(table);
+        self.parking.extend(shares.into_iter().filter(|share| share.parked.is_none()));
+    }
+
+    /// Gives everything back: what is committed is only that this flush is over.
+    fn give_back(&mut self) {
+        let tables: Vec<String> = self.parts.keys().cloned().collect();
+        for table in tables {
+            self.give_up_part(&table);
+        }
+        self.places.clear();
+        self.parking.clear();
     }
 }
 
+/// What a load from the journal brought.
+fn loaded(outcome: Outcome) -> Result<Vec<(Key, Bytes)>, String> {
+    match outcome {
+        Outcome::Loaded(chunks) => Ok(chunks),
+        Outcome::Refused(failure) | Outcome::Unknown(failure) => Err(failure.message),
+        outcome @ (Outcome::Saved
+        | Outcome::Put
+        | Outcome::Got(_)
+        | Outcome::Deleted
+        | Outcome::Worked(_)
+        | Outcome::Absent
+        | Outcome::Conflict) => panic!("a host answered a load with {outcome:?}"),
+    }
+}
+
+/// The frame that an entry of the journal holds.
+fn frame(chunks: Vec<(Key, Bytes)>, what: &str, number: u64) -> Arc<CdcBatch> {
+    let frame = journal::join(chunks).unwrap_or_else(|| panic!("the journal lost the {what} {number}"));
+    let batch = reread(frame).unwrap_or_else(|error| {
+        panic!("the journal's {what} {number} was accepted once and is unreadable now: {error}")
+    });
+    Arc::new(batch)
+}
+
 impl Flusher {
+    /// The flush that loads for `run`, and how many are missing. A load of one that was given up finds none.
+    fn loading(&mut self, name: (u64, u32)) -> Option<(Box<Run>, usize)> {
+        if !matches!(&self.phase, Phase::Loading(run, _) if run.name() == name) {
+            return None;
+        }
+        match std::mem::replace(&mut self.phase, Phase::Idle) {
+            Phase::Loading(run, missing) => Some((run, missing)),
+            Phase::Idle | Phase::Planning(_) | Phase::Writing(_) | Phase::Committing(..) => None,
+        }
+    }
+
     /// A cold batch came back from the journal.
     pub(crate) fn batch_loaded(
         &mut self,
+        name: (u64, u32),
         place: u64,
         outcome: Outcome,
         tables: &Tables,
         ingest: &mut Ingest,
         cx: &mut Context<'_>,
     ) {
-        let Phase::Loading(mut run, missing) = std::mem::replace(&mut self.phase, Phase::Idle) else {
-            return; // This load belongs to a flush that was given up.
+        let Some((mut run, missing)) = self.loading(name) else { return };
+        let chunks = match loaded(outcome) {
+            Ok(chunks) => chunks,
+            Err(why) => return self.give_up(&why, cx),
         };
-        let frame = match outcome {
-            Outcome::Loaded(chunks) => journal::join(chunks),
-            Outcome::Refused(failure) | Outcome::Unknown(failure) => {
-                self.give_up(&failure.message, cx);
-                return;
-            }
-            outcome @ (Outcome::Saved
-            | Outcome::Put
-            | Outcome::Got(_)
-            | Outcome::Deleted
-            | Outcome::Worked(_)
-            | Outcome::Absent
-            | Outcome::Conflict) => panic!("a host answered a load with {outcome:?}"),
-        };
-        let frame = frame.unwrap_or_else(|| panic!("the journal lost the batch at place {place}"));
         let key = ingest.buffer.get(place).expect("planned batches stay in the buffer until released").key.clone();
-        run.loaded(place, key, frame);
+        run.batches.insert(place, (key, frame(chunks, "batch at place", place)));
+        self.phase = match missing - 1 {
+            0 => self.take_up(run, tables, cx),
+            missing => Phase::Loading(run, missing),
+        };
+        self.go_on(tables, ingest, cx);
+    }
+
+    /// All new batches are there: parked events that are tried with them are loaded.
+    pub(crate) fn take_up(&mut self, mut run: Box<Run>, tables: &Tables, cx: &mut Context<'_>) -> Phase {
+        let numbers = run.sort(&self.parked, cx.config, cx.now);
+        for &number in &numbers {
+            cx.load(Family::Parked.range(number), Pending::LoadParked { run: run.name(), number });
+        }
+        if numbers.is_empty() { self.start(run, tables, cx) } else { Phase::Loading(run, numbers.len()) }
+    }
+
+    /// A parked entry came back from the journal.
+    pub(crate) fn parked_loaded(
+        &mut self,
+        name: (u64, u32),
+        number: u64,
+        outcome: Outcome,
+        tables: &Tables,
+        ingest: &mut Ingest,
+        cx: &mut Context<'_>,
+    ) {
+        let Some((mut run, missing)) = self.loading(name) else { return };
+        let chunks = match loaded(outcome) {
+            Ok(chunks) => chunks,
+            Err(why) => return self.give_up(&why, cx),
+        };
+        let key = run.wanted.remove(&number).expect("an entry is loaded once");
+        let batch = frame(chunks, "parked entry", number);
+        run.retried.insert(number, Share { key, batch, parked: Some(number) });
         self.phase = match missing - 1 {
             0 => self.start(run, tables, cx),
             missing => Phase::Loading(run, missing),
@@ -181,7 +286,7 @@ impl Flusher {
         self.go_on(tables, ingest, cx);
     }
 
-    /// Ends a flush that has written nothing yet. What it planned stays in the buffer.
+    /// Ends a flush that has written nothing yet. What it planned stays where it is.
     fn give_up(&mut self, why: &str, cx: &Context<'_>) {
         self.phase = Phase::Idle;
         self.stats.last_error = Some(format!("the journal cannot be read: {why}"));
@@ -189,7 +294,7 @@ impl Flusher {
     }
 
     /// All batches are there: every table begins.
-    pub(crate) fn start(&mut self, mut run: Box<Run>, tables: &Tables, cx: &mut Context<'_>) -> Phase {
+    fn start(&mut self, mut run: Box<Run>, tables: &Tables, cx: &mut Context<'_>) -> Phase {
         run.begin(tables, &mut self.bases, cx);
         Phase::Writing(run)
     }
@@ -213,11 +318,51 @@ impl Flusher {
         self.go_on(tables, ingest, cx);
     }
 
-    /// Commits when every table is ready.
+    /// Commits when every table is ready, or held back.
     pub(crate) fn go_on(&mut self, tables: &Tables, ingest: &mut Ingest, cx: &mut Context<'_>) {
+        self.hold_back_stuck(ingest, cx);
         if matches!(&self.phase, Phase::Writing(run) if run.is_ready()) {
             let Phase::Writing(run) = std::mem::replace(&mut self.phase, Phase::Idle) else { return };
             self.commit(run, tables, ingest, cx);
         }
     }
+
+    /// Lets a flush go on that some tables hold up. They are parked if the store is known to take other tables, or if
+    /// they were parked before. If nobody knows, because the flush has no other table, and others wait behind it, the
+    /// flush is given back, so that the next one takes them together.
+    fn hold_back_stuck(&mut self, ingest: &Ingest, cx: &Context<'_>) {
+        let Phase::Writing(run) = &mut self.phase else { return };
+        let stuck = run.stuck();
+        if stuck.is_empty() {
+            return;
+        }
+        let part_of = |name: &String| run.parts.get(name);
+        let max_bytes = cx.config.max_parked_bytes;
+        let parkable = stuck
+            .iter()
+            .all(|name| self.parked.has_room(name, part_of(name).map_or(0, TablePart::new_bytes), max_bytes));
+        let parked_before = stuck.iter().filter_map(part_of).all(TablePart::is_retry);
+        let others_got_through = run.parts.len() > stuck.len();
+        if parkable && (others_got_through || parked_before) {
+            stuck.iter().for_each(|name| run.park(name));
+            if others_got_through && !parked_before {
+                self.breaker.succeeded();
+            }
+        } else if !others_got_through && others_wait(run, ingest, cx.config) {
+            run.give_back();
+        } else {
+            return;
+        }
+        self.retries.retain(|(_, call)| !stuck.contains(&call.table));
+    }
+}
+
+/// Whether batches that the next flush would take with these have events of other tables, as far as memory tells.
+fn others_wait(run: &Run, ingest: &Ingest, config: &Config) -> bool {
+    let next = ingest.buffer.plan(Flusher::plan_bytes_max(config));
+    let others = next.into_iter().filter(|place| run.places.binary_search(place).is_err());
+    others.filter_map(|place| ingest.buffer.get(place)).any(|batch| match &batch.hot {
+        Some(hot) => hot.tables.iter().any(|table| !run.parts.contains_key(table)),
+        None => batch.key.events > 0,
+    })
 }

@@ -14,13 +14,15 @@ use crate::context::Context;
 use crate::flush::Bases;
 use crate::flush::call::{Action, StoreCall};
 use crate::flush::frontier::TableFrontier;
+use crate::flush::parked::{Share, bytes_of};
 use crate::iceberg::commit::{self, Append, Staged};
 use crate::iceberg::data_file::DataFile;
 use crate::iceberg::manifest_list::{self, ManifestFile};
 use crate::iceberg::metadata::TableMetadata;
 use crate::iceberg::schema::Schema;
+use crate::limits::TABLE_ATTEMPTS_MAX;
 use crate::pending::Pending;
-use crate::table::job::{EncodeOptions, Job, JobBatch, JobOutput};
+use crate::table::job::{EncodeOptions, Job, JobOutput};
 
 /// What a commit builds on.
 #[derive(Debug)]
@@ -56,8 +58,8 @@ pub(crate) struct TablePart {
     pub(crate) pointer: TablePointer,
     /// The key of the table's folder.
     pub(crate) root: String,
-    /// Store commands of it that failed in this flush.
-    pub(crate) failures: u32,
+    /// How often its store commands failed, since the events were encoded.
+    failures: u32,
     pub(crate) staged: Option<Staged>,
     pub(crate) files: Vec<DataFile>,
     pub(crate) frontier: TableFrontier,
@@ -67,8 +69,10 @@ pub(crate) struct TablePart {
     is_new: bool,
     base: Option<Arc<Base>>,
     reading: Reading,
-    batches: Vec<JobBatch>,
-    sources: Vec<Source>,
+    /// Its events, batch by batch; those that were parked come first.
+    pub(crate) shares: Vec<Share>,
+    /// Where objects of it may stand now.
+    written: Vec<String>,
     output: Option<JobOutput>,
     merging: BTreeMap<usize, Option<Bytes>>,
     open_writes: usize,
@@ -87,8 +91,7 @@ impl TablePart {
     /// The part of the table that `cdc_table` is bound to; a new one if it is bound to none.
     pub(crate) fn new(
         cdc_table: String,
-        batches: Vec<JobBatch>,
-        sources: Vec<Source>,
+        shares: Vec<Share>,
         tables: &Tables,
         taken: &BTreeSet<TableIdent>,
         cx: &mut Context<'_>,
@@ -114,8 +117,8 @@ impl TablePart {
             is_new,
             base: None,
             reading: Reading::default(),
-            batches,
-            sources,
+            shares,
+            written: Vec::new(),
             output: None,
             merging: BTreeMap::new(),
             open_writes: 0,
@@ -125,6 +128,39 @@ impl TablePart {
     /// Whether all its objects are in the store.
     pub(crate) fn is_ready(&self) -> bool {
         self.staged.is_some() && self.open_writes == 0
+    }
+
+    /// Whether some of its events were parked, so that this is not their first flush.
+    pub(crate) fn is_retry(&self) -> bool {
+        self.shares.first().is_some_and(|share| share.parked.is_some())
+    }
+
+    /// Whether it failed so often that it should hold up no other table. One that was parked is tried once.
+    pub(crate) fn is_stuck(&self) -> bool {
+        !self.is_ready() && self.failures >= if self.is_retry() { 1 } else { TABLE_ATTEMPTS_MAX }
+    }
+
+    /// What its new events count when they are parked.
+    pub(crate) fn new_bytes(&self) -> u64 {
+        bytes_of(self.shares.iter().filter(|share| share.parked.is_none()))
+    }
+
+    /// A store command of it failed that was issued in this round. Commands of one round count as one failure. Returns
+    /// whether this is the first of its round.
+    pub(crate) fn failed(&mut self, round: u32) -> bool {
+        let is_first = round == self.failures;
+        self.failures += u32::from(is_first);
+        is_first
+    }
+
+    /// How often it failed.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Gives it up: its events, and where it may have left objects.
+    pub(crate) fn give_up(self) -> (Vec<Share>, Vec<String>) {
+        (self.shares, self.written)
     }
 
     /// Starts reading its base, or encoding when that is at hand.
@@ -222,8 +258,9 @@ impl TablePart {
                 row_group_bytes: cx.config.parquet_row_group_bytes,
                 target_file_size_bytes: cx.config.target_file_size_bytes,
             },
-            batches: std::mem::take(&mut self.batches),
+            batches: self.shares.iter().map(Share::job_batch).collect(),
         };
+        self.failures = 0;
         let newest = job.batches.iter().flat_map(|batch| &batch.batch.events).map(|event| event.timestamp_ms).max();
         self.newest_event_ms = newest.unwrap_or(i64::MIN);
         cx.work(Class::Flush, job, Pending::Encode { table: self.cdc_table.clone() });
@@ -254,7 +291,8 @@ impl TablePart {
     fn stage(&mut self, flush: u64, attempt: u32, cx: &mut Context<'_>) {
         let output = self.output.take().expect("a table is staged once, after it is encoded");
         let mut frontier = self.base.as_ref().map(|base| base.frontier.clone()).unwrap_or_default();
-        frontier.moved(&self.sources);
+        let sources: Vec<Source> = self.shares.iter().map(Share::source).collect();
+        frontier.moved(&sources);
         let (value, object) =
             frontier.property(|| cx.uri(&format!("{}/metadata/frontier-{flush:08}-{attempt:03}.json", self.root)));
         if let Some(bytes) = object {
@@ -272,7 +310,7 @@ impl TablePart {
             last_column_id: output.last_column_id,
             snapshot_id: cx.draws.snapshot_id(),
             now_ms: cx.wall.0,
-            summary: summary(flush, &self.sources),
+            summary: summary(flush, &sources),
             properties: properties(flush, value, self.is_new),
             name: cx.draws.uuid(),
             max_snapshots: cx.config.max_snapshots,
@@ -295,12 +333,18 @@ impl TablePart {
 
     fn write(&mut self, flush: u64, key: String, bytes: Bytes, cx: &mut Context<'_>) {
         self.open_writes += 1;
-        StoreCall { flush, table: self.cdc_table.clone(), key, action: Action::Write(bytes) }.issue(cx);
+        self.written.push(cx.uri(&key));
+        self.call(flush, key, Action::Write(bytes), cx);
     }
 
     fn read(&self, flush: u64, location: &str, action: Action, cx: &mut Context<'_>) {
         let key = cx.key_of(location).unwrap_or_else(|| location.to_owned());
-        StoreCall { flush, table: self.cdc_table.clone(), key, action }.issue(cx);
+        self.call(flush, key, action, cx);
+    }
+
+    fn call(&self, flush: u64, key: String, action: Action, cx: &mut Context<'_>) {
+        let (table, round, is_retry) = (self.cdc_table.clone(), self.failures, self.is_retry());
+        StoreCall { flush, table, key, round, is_retry, action }.issue(cx);
     }
 }
 

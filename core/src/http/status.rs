@@ -25,6 +25,9 @@ pub struct StatusAnswer {
     pub dedup_stats: DedupStats,
     /// The tables, by name.
     pub tables: Vec<TableState>,
+    /// Tables whose writes fail while others succeed; absent when there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parked_tables: Vec<ParkedTable>,
     /// Whether the store is tried.
     pub circuit_breaker: CircuitBreakerState,
     /// The last flush that ended; null before the first.
@@ -115,10 +118,26 @@ pub struct TableState {
     pub rows: u64,
     /// Data files of it.
     pub files: u64,
-    /// Events that are journaled but not in it.
+    /// Events that are journaled but not in it: those that are parked, and those of batches held in memory.
     pub pending_events: u64,
     /// Age of the oldest of them in milliseconds; 0 when there is none.
     pub freshness_ms: u64,
+}
+
+/// A table that is held back because it could not be written. Its events are safe in the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ParkedTable {
+    /// As events spell it: it may not be in the catalog yet.
+    pub table: String,
+    /// Its events that wait.
+    pub events: u64,
+    /// What they count against `maxParkedBytes`.
+    pub bytes: u64,
+    /// Tries that failed.
+    pub failed_tries: u64,
+    /// When it is tried again.
+    pub next_try_time: i64,
 }
 
 /// A flush that ended.
@@ -267,6 +286,13 @@ mod tests {
                 pending_events: 2,
                 freshness_ms: 12,
             }],
+            parked_tables: vec![ParkedTable {
+                table: "users".to_owned(),
+                events: 2,
+                bytes: 900,
+                failed_tries: 1,
+                next_try_time: 13,
+            }],
             circuit_breaker: CircuitBreakerState::HalfOpen,
             last_flush: Some(LastFlush { time: 12, result: FlushResult { success: true, ..FlushResult::default() } }),
             next_flush_time: None,
@@ -286,6 +312,9 @@ mod tests {
             "tables": [{
                 "name": "default.users", "mode": "changelog", "snapshotId": 77, "rows": 5, "files": 1,
                 "pendingEvents": 2, "freshnessMs": 12,
+            }],
+            "parkedTables": [{
+                "table": "users", "events": 2, "bytes": 900, "failedTries": 1, "nextTryTime": 13,
             }],
             "circuitBreaker": "half-open",
             "lastFlush": {

@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::event::{ConnId, Frame};
 use crate::ingest::answers::{self, Refused};
 use crate::ingest::buffer::{BatchKey, Buffered};
+use crate::ingest::conn::Introduction;
 use crate::ingest::source::{Arrival, Opening, Refusal, Refused as RefusedBatch, Take, Verdict};
 use crate::ingest::{Arrived, Ingest, Input, Origin, Reload, Slot};
 use crate::journal::Family;
@@ -23,7 +24,6 @@ use crate::wire::{WireLimits, parse};
 #[derive(Debug)]
 pub(crate) struct Flight {
     arrived: Arrived,
-    epoch: String,
     processed: u64,
 }
 
@@ -47,6 +47,8 @@ impl Ingest {
             Ok(ClientMessage::CdcBatch(batch)) => self.received_batch(conn, batch, cx),
             Ok(ClientMessage::Connect(connect)) => {
                 let ticket = self.conns.ticket(conn);
+                // Now, and not when the source is at hand: what follows leans on it, also in the next life.
+                self.conns.introduce(conn, Introduction::of(&connect), cx.out);
                 self.enter(&connect.source_do_id.clone(), Input::Connect(conn, ticket, connect), cx);
             }
             Ok(ClientMessage::Heartbeat(heartbeat)) => {
@@ -66,7 +68,9 @@ impl Ingest {
     fn received_batch(&mut self, conn: ConnId, batch: CdcBatch, cx: &mut Context<'_>) {
         let ticket = self.conns.ticket(conn);
         self.conns.heard(conn, &batch.source_do_id);
-        self.take(Arrived { batch: Arc::new(batch), origin: Origin::Conn(conn, ticket) }, cx);
+        let (epoch, opening) = self.opening(conn, &batch);
+        let origin = Origin::Conn(conn, ticket);
+        self.take(Arrived { batch: Arc::new(batch), origin, epoch, opening }, cx);
     }
 
     /// A batch came, on a socket or by `POST /cdc`.
@@ -106,37 +110,34 @@ impl Ingest {
     }
 
     /// The epoch that a batch belongs to, and how its epoch would open if it is the first of it.
-    fn opening(&self, arrived: &Arrived) -> (String, Opening) {
-        let batch = &arrived.batch;
-        let introduction = match arrived.origin {
-            Origin::Conn(conn, _) => {
-                self.conns.introduction(conn).filter(|introduction| introduction.source == batch.source_do_id)
-            }
-            Origin::Call(..) => None,
-        };
+    fn opening(&self, conn: ConnId, batch: &CdcBatch) -> (String, Opening) {
+        let introduction = self.conns.introduction(conn);
+        let introduction = introduction.filter(|introduction| introduction.source == batch.source_do_id);
         let epoch = match (&batch.source_epoch, introduction) {
             (Some(epoch), _) => epoch.clone(),
             (None, Some(introduction)) => introduction.epoch.clone(),
             (None, None) => String::new(),
         };
-        let sparse = match arrived.origin {
-            Origin::Conn(..) => introduction.is_some_and(|introduction| introduction.sparse),
-            Origin::Call(_, sparse) => sparse,
-        };
+        let sparse = introduction.is_some_and(|introduction| introduction.sparse);
         let base = introduction.filter(|introduction| introduction.epoch == epoch).map_or(0, |known| known.last_ack);
         (epoch, Opening { base, sparse })
     }
 
     /// A batch whose source is at hand.
     pub(super) fn arrive(&mut self, arrived: Arrived, cx: &mut Context<'_>) {
-        let (epoch, opening) = self.opening(&arrived);
+        let (epoch, opening) = (arrived.epoch.clone(), arrived.opening);
         let rules = self.rules(cx.config);
         let place = self.buffer.upcoming_place();
         let batch = arrived.batch.clone();
         let (stopping, committing) = (self.stopping, self.committing);
+        let open = |conn: &ConnId| self.conns.is_open(*conn);
+        let speaker = match arrived.origin {
+            Origin::Conn(conn, _) => Some(conn).filter(open),
+            Origin::Call(..) => None,
+        };
         let state = self.state(&batch.source_do_id).expect("the source is loaded before its batches are handled");
         state.last_activity_ms = cx.wall.0;
-        if let Origin::Conn(conn, _) = arrived.origin
+        if let Some(conn) = speaker
             && state.conns.insert(conn)
             && state.conns.len() == 1
         {
@@ -164,14 +165,14 @@ impl Ingest {
         match verdict {
             Verdict::Duplicate { .. } => {
                 self.stats.duplicates += 1;
-                self.ack(&arrived, &epoch, AckStatus::Duplicate, 0, cx);
+                self.ack(&arrived, AckStatus::Duplicate, 0, cx);
             }
             Verdict::Wait { place } => self.waiting.entry(place).or_default().push(arrived),
             Verdict::Refuse(refusal) => self.refuse(&arrived, &from_refusal(&refusal, cx), cx),
             Verdict::Take(_) if stopping => {
                 let refused =
                     Refused::retry(NackReason::ShuttingDown, "DoLake is stopping: send it again when it is back", cx);
-                self.refuse_new(&arrived, &epoch, opening, &refused, cx);
+                self.refuse_new(&arrived, &refused, cx);
             }
             Verdict::Take(_) if !self.has_room(&batch, cx) => {
                 let refused = Refused::retry(
@@ -183,9 +184,9 @@ impl Ingest {
                     ),
                     cx,
                 );
-                self.refuse_new(&arrived, &epoch, opening, &refused, cx);
+                self.refuse_new(&arrived, &refused, cx);
             }
-            Verdict::Take(take) => self.journal(arrived, epoch, take, cx),
+            Verdict::Take(take) => self.journal(arrived, &take, cx),
         }
     }
 
@@ -193,7 +194,7 @@ impl Ingest {
         self.buffer.all().bytes + batch.frame.len() as u64 <= answers::capacity(cx)
     }
 
-    fn journal(&mut self, arrived: Arrived, epoch: String, take: Take, cx: &mut Context<'_>) {
+    fn journal(&mut self, arrived: Arrived, take: &Take, cx: &mut Context<'_>) {
         let batch = arrived.batch.clone();
         let place = self.buffer.next_place();
         assert!(place == take.head.place, "place {place} is given to the batch at {}", take.head.place);
@@ -208,8 +209,8 @@ impl Ingest {
         let mut writes = Family::Batch.put(place, &key, &frame);
         let committing = self.committing;
         let state = self.state(&batch.source_do_id).expect("the source is loaded");
-        state.source.issued(take.clone());
-        state.pending.insert(place);
+        state.source.issued(Take::clone(take));
+        state.unready.insert(place);
         state.last_received = state.last_received.max(batch.sequence_number);
         if state.source.has_timer() && !committing {
             let row = state.source.to_saved(cx.now).encode();
@@ -218,7 +219,7 @@ impl Ingest {
         self.stats.repeats += take.repeats;
         let hot = (take.processed > 0).then(|| batch.clone());
         self.buffer.insert(place, Buffered { key, hot, arrived: cx.now }, Ingest::hot_bytes_max(cx.config));
-        self.flights.insert(place, Flight { arrived, epoch, processed: take.processed });
+        self.flights.insert(place, Flight { arrived, processed: take.processed });
         cx.save(writes, Pending::SaveBatch { place });
     }
 
@@ -257,20 +258,13 @@ impl Ingest {
     }
 
     fn durable(&mut self, place: u64, cx: &mut Context<'_>) {
-        let Flight { arrived, epoch, processed } = self.flights.remove(&place).expect("a save ends once");
+        let Flight { arrived, processed } = self.flights.remove(&place).expect("a save ends once");
         let name = arrived.batch.source_do_id.clone();
         let state = self.state(&name).expect("a source with batches stays loaded");
         state.source.durable(place, cx.now);
-        state.pending.remove(&place);
         state.batches += 1;
         state.events += processed;
-        let alone = state.source.hole_bytes() == 0 && state.pending.first().is_none_or(|first| *first > place);
-        if alone {
-            self.buffer.mark_ready(place);
-        }
-        if !alone || self.timed.contains(&name) {
-            self.find_ready(&name);
-        }
+        self.find_ready(&name);
         self.stats.batches_accepted += 1;
         self.stats.events_accepted += processed;
         let status = match (processed, cx.store.failing) {
@@ -278,7 +272,7 @@ impl Ingest {
             (_, true) => AckStatus::Fallback,
             (_, false) => AckStatus::Buffered,
         };
-        self.ack(&arrived, &epoch, status, processed, cx);
+        self.ack(&arrived, status, processed, cx);
         self.arrive_again(place, cx);
     }
 
@@ -288,7 +282,7 @@ impl Ingest {
         self.buffer.remove(place);
         let state = self.state(&name).expect("a source with batches stays loaded");
         state.source.forget(place, cx.now);
-        state.pending.remove(&place);
+        state.unready.remove(&place);
         self.find_ready(&name);
         let refused =
             Refused::retry(NackReason::InternalError, &format!("the journal failed ({why}): send it again"), cx);
@@ -302,30 +296,23 @@ impl Ingest {
         }
     }
 
-    fn ack(&mut self, arrived: &Arrived, epoch: &str, status: AckStatus, processed: u64, cx: &mut Context<'_>) {
+    fn ack(&mut self, arrived: &Arrived, status: AckStatus, processed: u64, cx: &mut Context<'_>) {
         self.stats.acks += 1;
-        let ack = answers::ack(&arrived.batch, epoch, status, processed, self.buffer.all().bytes, cx);
+        let ack = answers::ack(&arrived.batch, &arrived.epoch, status, processed, self.buffer.all().bytes, cx);
         self.reply(arrived.origin, ack, cx);
     }
 
     /// Refuses a batch that the source would take, and lets the source know.
-    fn refuse_new(
-        &mut self,
-        arrived: &Arrived,
-        epoch: &str,
-        opening: Opening,
-        refused: &Refused,
-        cx: &mut Context<'_>,
-    ) {
+    fn refuse_new(&mut self, arrived: &Arrived, refused: &Refused, cx: &mut Context<'_>) {
         let rules = self.rules(cx.config);
         let batch = &arrived.batch;
         if let Some(state) = self.state(&batch.source_do_id) {
             let refusal = RefusedBatch {
-                epoch,
+                epoch: &arrived.epoch,
                 number: batch.sequence_number,
                 events: Some((batch.first_event_sequence, batch.last_event_sequence)),
                 retry: refused.retry_delay_ms.is_some(),
-                sparse: opening.sparse,
+                sparse: arrived.opening.sparse,
             };
             state.source.refused(&refusal, cx.now, &rules);
         }
@@ -334,7 +321,7 @@ impl Ingest {
 
     fn refuse(&mut self, arrived: &Arrived, refused: &Refused, cx: &mut Context<'_>) {
         self.count_nack(refused.reason);
-        let nack = answers::nack(&arrived.batch, refused, cx);
+        let nack = answers::nack(&arrived.batch, &arrived.epoch, refused, cx);
         self.reply(arrived.origin, nack, cx);
     }
 

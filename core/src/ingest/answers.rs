@@ -96,7 +96,7 @@ pub(crate) fn bare_ack(source: &str, epoch: &str, number: u64, status: AckStatus
 }
 
 /// The nack of one batch.
-pub(crate) fn nack(batch: &CdcBatch, refused: &Refused, cx: &Context<'_>) -> ServerMessage {
+pub(crate) fn nack(batch: &CdcBatch, epoch: &str, refused: &Refused, cx: &Context<'_>) -> ServerMessage {
     ServerMessage::Nack(Nack {
         timestamp: cx.wall.0,
         correlation_id: batch.correlation_id.clone(),
@@ -107,7 +107,7 @@ pub(crate) fn nack(batch: &CdcBatch, refused: &Refused, cx: &Context<'_>) -> Ser
         retry_delay_ms: refused.retry_delay_ms,
         max_size: None,
         source_do_id: Some(batch.source_do_id.clone()),
-        source_epoch: batch.source_epoch.clone(),
+        source_epoch: named_epoch(epoch),
         through_sequence: None,
     })
 }

@@ -3,7 +3,7 @@
 //! All of them are known by their head. Those that fit into the memory budget are kept parsed (hot); the others are
 //! read back from the journal by the flush that takes them (cold). So memory is bounded whatever the journal holds.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -74,7 +74,11 @@ pub(crate) struct Buffer {
     next_place: u64,
     all: Totals,
     hot_bytes: u64,
-    ready: BTreeSet<u64>,
+    /// Places that a flush may take, with their turn.
+    ready: BTreeMap<u64, u64>,
+    /// The same by turn: the order in which they became ready, which is that of each source's events.
+    turns: BTreeMap<u64, u64>,
+    next_turn: u64,
     ready_totals: Totals,
 }
 
@@ -108,10 +112,14 @@ impl Buffer {
         assert!(former.is_none(), "place {place} was given twice");
     }
 
-    /// Marks a batch as ready to be flushed: durable and below its source's first open hole.
+    /// Marks a batch as ready to be flushed: durable and below its source's first open hole. Batches of one source are
+    /// marked in the order of their events, so that no flush takes one without those before it.
     pub(crate) fn mark_ready(&mut self, place: u64) {
         let Some(batch) = self.batches.get(&place) else { return };
-        if self.ready.insert(place) {
+        if !self.ready.contains_key(&place) {
+            self.ready.insert(place, self.next_turn);
+            self.turns.insert(self.next_turn, place);
+            self.next_turn += 1;
             self.ready_totals.add(&batch.key);
         }
     }
@@ -121,7 +129,8 @@ impl Buffer {
         let batch = self.batches.remove(&place)?;
         self.hot_bytes -= batch.memory_bytes();
         self.all.remove(&batch.key);
-        if self.ready.remove(&place) {
+        if let Some(turn) = self.ready.remove(&place) {
+            self.turns.remove(&turn);
             self.ready_totals.remove(&batch.key);
         }
         Some(batch)
@@ -144,7 +153,24 @@ impl Buffer {
 
     /// The oldest place that a flush could take.
     pub(crate) fn first_ready(&self) -> Option<u64> {
-        self.ready.first().copied()
+        self.ready.first_key_value().map(|(place, _)| *place)
+    }
+
+    /// Events of the hot batches, by table.
+    pub(crate) fn hot_events(&self) -> BTreeMap<&str, u64> {
+        let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+        for batch in self.batches.values().filter_map(|batch| batch.hot.as_ref()) {
+            let mut events = vec![0; batch.tables.len()];
+            for event in &batch.events {
+                if let Some(count) = events.get_mut(usize::from(event.table)) {
+                    *count += 1;
+                }
+            }
+            for (table, events) in batch.tables.iter().zip(events) {
+                *counts.entry(table).or_default() += events;
+            }
+        }
+        counts
     }
 
     /// Memory of the hot batches, in bytes.
@@ -154,7 +180,7 @@ impl Buffer {
 
     /// When the oldest batch that is ready came.
     pub(crate) fn oldest_ready(&self) -> Option<MachineTime> {
-        self.ready.first().and_then(|place| self.batches.get(place)).map(|batch| batch.arrived)
+        self.first_ready().and_then(|place| self.batches.get(&place)).map(|batch| batch.arrived)
     }
 
     /// When the oldest and the newest batch came.
@@ -164,11 +190,12 @@ impl Buffer {
         Some((oldest, newest))
     }
 
-    /// The places that a flush takes: the oldest ready ones, at least one, at most about `bytes_max` bytes.
+    /// The places that a flush takes: those that became ready first, in that order, at least one, at most about
+    /// `bytes_max` bytes.
     pub(crate) fn plan(&self, bytes_max: u64) -> Vec<u64> {
         let mut bytes = 0_u64;
         let mut places = Vec::new();
-        for &place in &self.ready {
+        for &place in self.turns.values() {
             let batch = self.batches.get(&place).expect("ready batches are in the buffer");
             bytes += u64::from(batch.key.frame_bytes);
             if bytes > bytes_max && !places.is_empty() {

@@ -13,6 +13,7 @@ use crate::command::{Command, Commands};
 use crate::event::{ConnId, Peer};
 use crate::limits::{ATTACHMENT_BYTES_MAX, UNREAD_BYTES_MAX};
 use crate::time::MachineTime;
+use crate::wire::client::Connect;
 use crate::wire::server::{Ack, AckStatus, ServerMessage};
 
 /// Unread bytes above which acks are gathered.
@@ -49,9 +50,24 @@ pub(crate) struct Introduction {
     pub(crate) shard_name: Option<String>,
 }
 
+impl Introduction {
+    /// What a `connect` says.
+    pub(crate) fn of(connect: &Connect) -> Introduction {
+        Introduction {
+            source: connect.source_do_id.clone(),
+            epoch: connect.source_epoch.clone().unwrap_or_default(),
+            last_ack: connect.last_ack_sequence,
+            sparse: connect.capabilities.sparse,
+            shard_name: connect.source_shard_name.clone(),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Conn {
     introduction: Option<Introduction>,
+    /// It was introduced to a former life.
+    outlived: bool,
     sources: BTreeSet<String>,
     next_ticket: u64,
     /// Tickets in order; `None` is not answered yet.
@@ -75,6 +91,7 @@ impl Conns {
         let named = introduction.as_ref().map(|introduction| &introduction.source).or(peer.client_id.as_ref());
         let sources = named.into_iter().cloned().collect();
         let fresh = Conn {
+            outlived: introduction.is_some(),
             introduction,
             sources,
             next_ticket: 0,
@@ -107,6 +124,11 @@ impl Conns {
         self.conns.get(&conn)?.introduction.as_ref()
     }
 
+    /// Whether it was introduced to a former life, and has not said `connect` since.
+    pub(crate) fn outlived(&self, conn: ConnId) -> bool {
+        self.conns.get(&conn).is_some_and(|conn| conn.outlived)
+    }
+
     /// Remembers a `connect`, also with the socket.
     pub(crate) fn introduce(&mut self, id: ConnId, introduction: Introduction, out: &mut Commands) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
@@ -116,6 +138,7 @@ impl Conns {
             out.push(Command::Attach { conn: id, bytes: bytes.into() });
         }
         conn.introduction = Some(introduction);
+        conn.outlived = false;
     }
 
     /// Remembers that a source speaks on a connection.

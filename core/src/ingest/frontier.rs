@@ -15,6 +15,8 @@ struct Run {
     end: u64,
     /// Number of the batch that begins at `first`; of several, the highest.
     left: u64,
+    /// The same; of several, the lowest. The others repeat its events, or its producer numbered them anew.
+    left_lowest: u64,
     /// Number of the batch that ends at `end`; of several, the highest.
     right: u64,
     /// Highest number of a batch in this run.
@@ -22,15 +24,25 @@ struct Run {
 }
 
 impl Run {
+    /// One batch.
+    fn of(number: u64, first: u64, last: u64) -> Run {
+        Run { first, end: last + 1, left: number, left_lowest: number, right: number, highest: number }
+    }
+
     /// This run and a later one (by first event) in one.
     fn join(self, later: Run) -> Run {
-        let left = if later.first == self.first { self.left.max(later.left) } else { self.left };
+        let (left, left_lowest) = if later.first == self.first {
+            (self.left.max(later.left), self.left_lowest.min(later.left_lowest))
+        } else {
+            (self.left, self.left_lowest)
+        };
         let right = match later.end.cmp(&self.end) {
             std::cmp::Ordering::Less => self.right,
             std::cmp::Ordering::Equal => self.right.max(later.right),
             std::cmp::Ordering::Greater => later.right,
         };
-        Run { first: self.first, end: self.end.max(later.end), left, right, highest: self.highest.max(later.highest) }
+        let (end, highest) = (self.end.max(later.end), self.highest.max(later.highest));
+        Run { first: self.first, end, left, left_lowest, right, highest }
     }
 }
 
@@ -99,7 +111,7 @@ pub struct Frontier {
 impl Frontier {
     /// Nothing is covered; batch `base + 1` will have no hole below it.
     pub fn new(base: u64) -> Frontier {
-        Frontier { anchor: Run { first: 0, end: 0, left: base, right: base, highest: base }, above: Vec::new() }
+        Frontier { anchor: Run { first: 0, end: 0, left: base, left_lowest: base, right: base, highest: base }, above: Vec::new() }
     }
 
     /// The event after the last one that has no hole below it.
@@ -120,7 +132,7 @@ impl Frontier {
     /// Covers batch `number` with events `first..=last`, and the jump before or after it where the next batch by number
     /// is there too.
     pub fn insert(&mut self, number: u64, first: u64, last: u64, closed: &ClosedGaps) {
-        let run = Run { first, end: last + 1, left: number, right: number, highest: number };
+        let run = Run::of(number, first, last);
         let at = self.above.partition_point(|other| other.first <= first);
         self.above.insert(at, run);
         let joined = self.join_before(at, closed);
@@ -129,7 +141,7 @@ impl Frontier {
 
     /// Covers batch `number` and all below its last event: the rule of those who know no holes.
     pub fn insert_without_hole(&mut self, number: u64, first: u64, last: u64, closed: &ClosedGaps) {
-        let run = Run { first, end: last + 1, left: number, right: number, highest: number };
+        let run = Run::of(number, first, last);
         let swallowed = self.above.partition_point(|other| other.first <= last);
         let runs = self.above.drain(..swallowed);
         self.anchor = runs.fold(self.anchor, Run::join).join(run);
@@ -157,7 +169,7 @@ impl Frontier {
     pub fn touches(&self, number: u64, first: u64, closed: &ClosedGaps) -> bool {
         let at = self.above.partition_point(|other| other.first <= first);
         let below = at.checked_sub(1).and_then(|i| self.above.get(i)).unwrap_or(&self.anchor);
-        joins(below, &Run { first, end: first + 1, left: number, right: number, highest: number }, closed)
+        joins(below, &Run::of(number, first, first), closed)
     }
 
     /// Whether a batch would have no hole anywhere below it.
@@ -187,7 +199,7 @@ impl Frontier {
     pub fn holes(&self) -> impl Iterator<Item = Gap> {
         let below = std::iter::once(&self.anchor).chain(&self.above);
         below.zip(&self.above).map(|(below, above)| {
-            let (from, to) = (below.right + 1, above.left.saturating_sub(1));
+            let (from, to) = (below.right + 1, above.left_lowest.saturating_sub(1));
             Gap { events: (below.end, above.first - 1), batches: (from <= to).then_some((from, to)) }
         })
     }
@@ -233,7 +245,9 @@ impl Frontier {
 /// Whether nothing can come between two runs: they touch or overlap, or their batches are consecutive (then the numbers
 /// between do not exist), or what lies between was given up. Event numbers begin with 0 or 1: event 0 is no hole.
 fn joins(below: &Run, above: &Run, closed: &ClosedGaps) -> bool {
-    above.first <= below.end.max(1) || below.right + 1 == above.left || closed.holds(below.end, above.first - 1)
+    let next = below.right + 1;
+    let consecutive = next == above.left || next == above.left_lowest;
+    above.first <= below.end.max(1) || consecutive || closed.holds(below.end, above.first - 1)
 }
 
 #[cfg(test)]
@@ -297,6 +311,12 @@ mod tests {
     #[test]
     fn a_batch_covers_its_own_jump_on_both_sides() {
         check(&[(1, 1, 10), (3, 31, 40), (2, 15, 25)], 3, 41, &[]);
+    }
+
+    #[test]
+    fn a_batch_that_repeats_the_one_above_a_hole_does_not_hide_it() {
+        check(&[(1, 1, 10), (3, 30, 30), (4, 30, 35), (2, 11, 20)], 4, 36, &[]);
+        check(&[(1, 1, 10), (3, 30, 30), (4, 30, 35)], 1, 11, &[gap(11, 29, Some((2, 2)))]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! [`conn`] keeps connections and the order of answers; [`source`] decides what a batch is (new, repeated, early,
 //! impossible); [`accept`] journals what is new and answers when it is durable; [`greet`] answers `connect`;
 //! [`release`] ends a batch's life in the journal; [`buffer`] is what lies between the two; [`answers`] words the
-//! messages.
+//! messages; [`held`] keeps marks below parked events.
 
 pub(crate) mod accept;
 pub(crate) mod answers;
@@ -11,6 +11,7 @@ pub(crate) mod buffer;
 pub(crate) mod conn;
 pub mod frontier;
 pub(crate) mod greet;
+pub(crate) mod held;
 pub(crate) mod release;
 pub mod source;
 
@@ -33,7 +34,8 @@ use crate::wire::server::ServerMessage;
 use accept::Flight;
 use buffer::{BatchKey, Buffer, Buffered};
 use conn::{Conns, Ticket};
-use source::{BatchHead, Rules, SavedSource, Source};
+use held::Held;
+use source::{BatchHead, Opening, Rules, SavedSource, Source};
 
 /// Delay before the journal is read again after it failed.
 const RELOAD_MS: u64 = 1_000;
@@ -44,6 +46,8 @@ pub(crate) struct Ingest {
     pub(crate) conns: Conns,
     pub(crate) buffer: Buffer,
     pub(crate) stats: IngestStats,
+    /// What keeps marks down.
+    pub(crate) held: Held,
     /// A commit's transaction is on its way: sources' rows must not be written beside it.
     pub(crate) committing: bool,
     /// The machine is to stop: what is new is refused.
@@ -84,8 +88,8 @@ pub(crate) struct SourceState {
     marked: BTreeMap<String, u64>,
     /// Closed holes that were named when they closed, by epoch and batch numbers.
     named: BTreeSet<(String, (u64, u64))>,
-    /// Places whose save is on its way.
-    pending: BTreeSet<u64>,
+    /// Places that no flush may take yet: their save is on its way, or they lie above a hole.
+    unready: BTreeSet<u64>,
 }
 
 /// Something that needs its source.
@@ -95,11 +99,16 @@ enum Input {
     Batch(Arrived),
 }
 
-/// A batch on its way in.
+/// A batch on its way in. What its connection said counts as it was when the batch came: it may wait for its source,
+/// and the connection be gone by then.
 #[derive(Debug)]
 pub(crate) struct Arrived {
     pub(crate) batch: Arc<CdcBatch>,
     pub(crate) origin: Origin,
+    /// The epoch that it belongs to.
+    pub(crate) epoch: String,
+    /// How that begins, if this is the first batch of it.
+    pub(crate) opening: Opening,
 }
 
 /// Who waits for the answer to a batch.
@@ -141,6 +150,7 @@ impl Ingest {
             conns: Conns::default(),
             buffer: Buffer::default(),
             stats: IngestStats::default(),
+            held: Held::default(),
             committing: false,
             stopping: false,
             replies: Vec::new(),
@@ -263,6 +273,7 @@ impl Ingest {
         });
         let heads = self.restored.remove(&name).unwrap_or_default();
         let source = Source::restore(saved, heads, cx.now);
+        let unready = source.heads().map(|head| head.place).collect();
         let state = SourceState {
             source,
             conns: BTreeSet::new(),
@@ -274,7 +285,7 @@ impl Ingest {
             events: 0,
             marked: BTreeMap::new(),
             named: BTreeSet::new(),
-            pending: BTreeSet::new(),
+            unready,
         };
         let Some(Slot::Loading(waiting)) = self.sources.insert(name.clone(), Slot::Ready(Box::new(state))) else {
             panic!("source {name:?} was loaded twice");
@@ -291,21 +302,27 @@ impl Ingest {
         let conns: BTreeSet<ConnId> = self
             .conns
             .ids()
+            .filter(|conn| self.conns.outlived(*conn))
             .filter(|conn| self.conns.introduction(*conn).is_some_and(|introduction| introduction.source == name))
             .collect();
         if conns.is_empty() {
             return;
         }
         if let Some(state) = self.state(name) {
-            state.conns = conns;
+            state.conns.extend(conns);
             state.source.set_connected(true, now);
         }
     }
 
     /// Marks what a flush may take of a source, and whether time changes anything for it.
     fn find_ready(&mut self, name: &str) {
-        let Some(Slot::Ready(state)) = self.sources.get(name) else { return };
-        for place in state.source.flushable() {
+        let Some(Slot::Ready(state)) = self.sources.get_mut(name) else { return };
+        let places = state.unready.iter();
+        let mut ready: Vec<_> = places.filter_map(|place| state.source.flushable_at(*place)).collect();
+        // A batch that filled a hole has a later place than those above it, and takes effect before them.
+        ready.sort_unstable();
+        for (_, _, place) in ready {
+            state.unready.remove(&place);
             self.buffer.mark_ready(place);
         }
         if state.source.has_timer() {

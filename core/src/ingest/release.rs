@@ -62,6 +62,13 @@ impl Ingest {
         }
     }
 
+    /// Parked events of these sources are in the lake: their marks leave. `events` counts them, by source.
+    pub(crate) fn unparked(&mut self, events: &BTreeMap<String, u64>, persisted: &Persisted, cx: &mut Context<'_>) {
+        for (name, events) in events {
+            self.send_marks(name, *events, persisted, cx);
+        }
+    }
+
     fn by_source(&self, places: &[u64]) -> BTreeMap<String, Vec<u64>> {
         let mut sources: BTreeMap<String, Vec<u64>> = BTreeMap::new();
         for &place in places {
@@ -77,7 +84,7 @@ impl Ingest {
         let mut messages = Vec::new();
         let epochs: Vec<String> = state.source.epochs().map(ToString::to_string).collect();
         for epoch in epochs {
-            let Some(mark) = state.source.mark(&epoch) else { continue };
+            let Some(mark) = self.held.mark(name, &state.source, &epoch) else { continue };
             let former = state.marked.get(&epoch).copied();
             if former.is_some_and(|former| former >= mark) {
                 continue;

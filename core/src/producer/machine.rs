@@ -167,6 +167,9 @@ impl Producer {
         self.window.offer(offered);
         if self.link == Link::Up {
             self.window.number_new();
+            if self.config.skip_accepted {
+                self.window.accept_resumed();
+            }
         }
     }
 
@@ -287,11 +290,17 @@ impl Producer {
 
     fn accept(&mut self, ack: &Ack, duplicate: bool) {
         let numbers = ack.first_sequence.unwrap_or(ack.sequence_number)..=ack.sequence_number;
+        if ack.status != AckStatus::Persisted {
+            self.window.answered(&numbers, self.attempt);
+        }
         self.window.accept(&numbers, self.attempt, duplicate);
     }
 
     fn nacked(&mut self, nack: Nack, out: &mut Vec<ProducerCommand>) {
         let number = nack.sequence_number;
+        if nack.through_sequence.is_none() {
+            self.window.answered(&(number..=number), self.attempt);
+        }
         if nack.should_retry {
             let delay_ms = match nack.retry_delay_ms {
                 Some(delay_ms) => delay_ms,

@@ -222,6 +222,18 @@ fn batches_that_a_former_life_sent_are_skipped_only_if_their_numbers_are_told_to
 }
 
 #[test]
+fn batches_below_the_resume_number_are_skipped_also_when_they_are_offered_after_it_is_known() {
+    let mut alone = Alone::new(ProducerConfig { skip_accepted: true, ..config() });
+    alone.step(ProducerEvent::Connected(Attempt(0)));
+    alone.hear(0, &ack(7, AckStatus::Ok, None));
+    alone.hear(0, &ack(5, AckStatus::Persisted, None));
+    let sent: Vec<_> = [3, 5, 6, 9].iter().map(|number| alone.offer(*number)).collect();
+    assert_eq!(sent, [vec![], vec![], vec![], vec!["batch 9"]]);
+    let progress = alone.producer.progress();
+    assert_eq!((progress.accepted_batches, progress.persisted_batches), (3, 2));
+}
+
+#[test]
 fn it_waits_as_long_as_it_is_asked_to() {
     let mut alone = Alone::up(config());
     alone.offer(1);

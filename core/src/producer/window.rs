@@ -14,6 +14,8 @@ pub(super) struct Waiting {
     pub(super) sends: u64,
     /// The connection on which it was sent and not answered.
     sent_on: Option<Attempt>,
+    /// The how-manieth message with a batch that was.
+    sent_as: u64,
     /// It was once refused with retry. Since then only an answer to itself settles it: a mark that passes its number
     /// may have left it out.
     refused_once: bool,
@@ -28,8 +30,12 @@ pub(super) struct Window {
     /// Events of the batches that are accepted but not in the lake, by batch number. As many as DoLake buffers.
     accepted: BTreeMap<u64, u64>,
     last_number: u64,
+    /// Messages with a batch so far.
+    sent: u64,
     /// What DoLake said it has accepted; numbers that are left open begin above it.
     resume: u64,
+    /// All that is accepted up to here is in the lake.
+    mark: u64,
     /// The highest answered number with none below it waiting.
     last_ack: u64,
     /// Answered numbers above one that still waits.
@@ -44,7 +50,9 @@ impl Window {
             waiting_bytes: 0,
             accepted: BTreeMap::new(),
             last_number: last_ack,
+            sent: 0,
             resume: last_ack,
+            mark: 0,
             last_ack,
             answered: BTreeSet::new(),
             progress: Progress::default(),
@@ -83,7 +91,7 @@ impl Window {
         self.progress.offered_batches += 1;
         self.progress.offered_events += offered.event_count;
         self.waiting_bytes += offered.events.len();
-        self.waiting.push_back(Waiting { offered, sends: 0, sent_on: None, refused_once: false });
+        self.waiting.push_back(Waiting { offered, sends: 0, sent_on: None, sent_as: 0, refused_once: false });
     }
 
     /// Numbers what has no number yet, above everything that DoLake has accepted.
@@ -120,11 +128,28 @@ impl Window {
             return None;
         }
         batch.sent_on = Some(attempt);
+        self.sent += 1;
+        batch.sent_as = self.sent;
         batch.sends += 1;
         if batch.sends > 1 {
             self.progress.resends += 1;
         }
         Some((number, batch))
+    }
+
+    /// Batches in `numbers` that are on their way on `attempt` are answered. Answers come in the order of the batches,
+    /// so what was sent before them on the same connection and still waits has lost its answer: with a machine that was
+    /// evicted while the socket lived on. It is to be sent again.
+    pub(super) fn answered(&mut self, numbers: &RangeInclusive<u64>, attempt: Attempt) {
+        let on_its_way = |batch: &&Waiting| batch.sent_on == Some(attempt);
+        let is_answered = |batch: &Waiting| batch.offered.number.is_some_and(|number| numbers.contains(&number));
+        let answered = self.waiting.iter().filter(on_its_way).filter(|batch| is_answered(batch));
+        let Some(last) = answered.map(|batch| batch.sent_as).max() else { return };
+        for batch in &mut self.waiting {
+            if batch.sent_on == Some(attempt) && batch.sent_as < last && !is_answered(batch) {
+                batch.sent_on = None;
+            }
+        }
     }
 
     /// Batches in `numbers` that are on their way on `attempt` are durable.
@@ -142,6 +167,12 @@ impl Window {
         self.settle(|number, batch| number <= through && !batch.refused_once && (unsent || batch.sends > 0));
     }
 
+    /// What was just offered is known to be durable, if its number lies below what DoLake has accepted.
+    pub(super) fn accept_resumed(&mut self) {
+        self.accept_through(self.resume, true);
+        self.persist(self.mark);
+    }
+
     fn settle(&mut self, accepted: impl Fn(u64, &Waiting) -> bool) {
         for batch in self.take(accepted) {
             let number = batch.offered.number.expect("only a numbered batch is taken");
@@ -153,6 +184,7 @@ impl Window {
 
     /// What is accepted up to `mark` is in the lake.
     pub(super) fn persist(&mut self, mark: u64) {
+        self.mark = self.mark.max(mark);
         let above = self.accepted.split_off(&mark.saturating_add(1));
         for events in std::mem::replace(&mut self.accepted, above).into_values() {
             self.progress.persisted_batches += 1;

@@ -311,10 +311,11 @@ fn other_messages_are_refused() {
 fn a_posted_body_is_the_batch_that_a_socket_would_have_brought() {
     let post = |body: String| parse_post(&Bytes::from(body), "http-1", 77, &LIMITS);
     let batch = post(format!(r#"{{"sourceEpoch":"e","events":{EVENTS},"sequenceNumber":4}}"#)).expect("good");
+    let batch = batch.batch;
     assert_eq!((batch.source_do_id.as_str(), batch.sequence_number, batch.timestamp_ms), ("http-1", 4, 77));
     assert_eq!(parse(&Frame::Text(batch.frame.clone()), &LIMITS), Ok(ClientMessage::CdcBatch(batch)));
 
-    assert_eq!(post(format!(r#"{{"events":{EVENTS}}}"#)).expect("good").sequence_number, 9);
+    assert_eq!(post(format!(r#"{{"events":{EVENTS}}}"#)).expect("good").batch.sequence_number, 9);
     let error = post(r#"{"events":[]}"#.to_owned()).expect_err("empty");
     assert_eq!(error.message, "events: expected at least one event, got []");
     let zero = r#"{"events":[{"sequence":0,"timestamp":1,"operation":"DELETE","table":"t","rowId":"r"}]}"#;

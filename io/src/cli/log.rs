@@ -14,9 +14,9 @@ pub enum Format {
     Json,
 }
 
-/// Starts logging for the whole process.
-pub fn start(format: Format) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+/// Starts logging for the whole process, at `level` unless `RUST_LOG` says otherwise.
+pub fn start(format: Format, level: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -41,9 +41,19 @@ pub enum Command {
     Demo(demo::Args),
 }
 
+impl Command {
+    /// The log of a server is for its operator; the others speak for themselves, but say why they wait.
+    fn log_level(&self) -> &'static str {
+        match self {
+            Command::Serve(_) | Command::Produce(_) => "info",
+            Command::Tables(_) | Command::Verify(_) | Command::Demo(_) => "warn",
+        }
+    }
+}
+
 /// Runs one command.
 pub fn run(cli: &Cli) -> Exit {
-    log::start(cli.log_format);
+    log::start(cli.log_format, cli.command.log_level());
     match &cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Produce(args) => produce::run(args),

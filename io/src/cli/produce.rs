@@ -134,8 +134,7 @@ pub fn run(args: &Args) -> Exit {
 }
 
 fn send(args: &Args) -> Result<Exit, Error> {
-    let request = args.to.as_str().into_client_request();
-    request.map_err(|error| Error::Url { url: args.to.clone(), what: error.to_string() })?;
+    let url = address(&args.to)?;
     let (config, input) = open(args)?;
     let epoch = config.source_epoch.clone();
     let seed = seed()?;
@@ -149,9 +148,23 @@ fn send(args: &Args) -> Result<Exit, Error> {
     };
     let mut terminal = Terminal::new(until);
     let batches = read_ahead(input);
-    let progress = runtime.block_on(driver::produce(&args.to, config, seed, batches, until, &mut terminal))?;
+    let progress = runtime.block_on(driver::produce(&url, config, seed, batches, until, &mut terminal))?;
     terminal.bar.finish_and_clear();
     Ok(report(args, epoch.as_deref(), progress, &terminal.refusals))
+}
+
+/// The WebSocket's address; one that begins with `http` is taken as the server prints it.
+fn address(to: &str) -> Result<String, Error> {
+    let bad = |what: String| Error::Url { url: to.to_owned(), what };
+    let url = match to.split_once("://") {
+        Some(("ws" | "wss", _)) => to.to_owned(),
+        Some(("http", rest)) => format!("ws://{rest}"),
+        Some(("https", rest)) => format!("wss://{rest}"),
+        Some((scheme, _)) => return Err(bad(format!("the scheme {scheme}"))),
+        None => return Err(bad("no scheme".to_owned())),
+    };
+    url.as_str().into_client_request().map_err(|error| bad(error.to_string()))?;
+    Ok(url)
 }
 
 /// A seed of the system's randomness.

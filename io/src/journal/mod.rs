@@ -4,6 +4,7 @@
 
 pub mod db;
 
+use std::fmt::Display;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
@@ -114,7 +115,7 @@ fn save(db: &mut Db, group: Vec<(Op, Vec<Write>, Ballast)>, inbox: &Inbox) {
     }
 }
 
-fn failure(message: String) -> Failure {
+fn failure(message: impl Display) -> Failure {
     Failure { message: format!("journal: {message}"), retry_after_ms: None }
 }
 

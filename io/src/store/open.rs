@@ -20,7 +20,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// A folder that cannot be made, read or written.
-    #[error("store {folder}: expected a folder that can be written, got: {source}; choose another --store")]
+    #[error("store {folder}: expected a folder that can be read and written, got: {source}; choose another --store")]
     Folder {
         /// As it was given.
         folder: String,

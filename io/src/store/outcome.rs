@@ -2,6 +2,8 @@
 //!
 //! When in doubt, nobody knows: a timeout is never taken for a failure.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "an error of the store that is not listed is one nobody knows of")]
+
 use dolake_core::command::{Failure, Outcome};
 use object_store::Error;
 

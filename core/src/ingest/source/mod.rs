@@ -237,6 +237,11 @@ impl Source {
         self.find(epoch).and_then(|index| self.epochs[index].mark)
     }
 
+    /// The batch number below all of an epoch's: its opening's, or 0 if the epoch is not known.
+    pub fn base(&self, epoch: &str) -> u64 {
+        self.find(epoch).map_or(0, |index| self.epochs[index].opening.base)
+    }
+
     /// Batches (first, last) that were given up, above the first number and not above the second: they are to be nacked
     /// before a mark, a cumulative ack or an `ok` moves from the first number to the second.
     pub fn closed_batches(&self, epoch: &str, above: u64, through: u64) -> Vec<(u64, u64)> {
@@ -249,6 +254,13 @@ impl Source {
     pub fn flushable(&self) -> Vec<Place> {
         let below_holes = self.epochs.iter().flat_map(Epoch::below_hole);
         below_holes.filter(|place| self.held[place].saving == Saving::Applied).collect()
+    }
+
+    /// Where a batch stands in the order in which events take effect, if it is among [`Source::flushable`].
+    pub fn flushable_at(&self, place: Place) -> Option<(usize, u64, Place)> {
+        let held = self.held.get(&place).filter(|held| held.saving == Saving::Applied)?;
+        let below_hole = held.head.first < self.epochs[held.epoch].durable.complete_end();
+        below_hole.then_some((held.epoch, held.head.first, place))
     }
 
     /// A batch in the journal or on its way there.

@@ -13,9 +13,9 @@ const LIVES_MS: [u64; 5] = [700, 1_300, 430, 1_900, 1_010];
 
 /// The running network.
 #[derive(Debug)]
-pub struct Cutter {
+pub(super) struct Cutter {
     /// Where producers connect to.
-    pub address: SocketAddr,
+    pub(super) address: SocketAddr,
     cuts: Arc<AtomicU64>,
 }
 
@@ -24,7 +24,7 @@ impl Cutter {
     ///
     /// # Errors
     /// The system has no port left.
-    pub async fn start(server: SocketAddr) -> std::io::Result<Cutter> {
+    pub(super) async fn start(server: SocketAddr) -> std::io::Result<Cutter> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let cuts = Arc::new(AtomicU64::new(0));
@@ -41,7 +41,7 @@ impl Cutter {
     }
 
     /// Connections cut so far.
-    pub fn cuts(&self) -> u64 {
+    pub(super) fn cuts(&self) -> u64 {
         self.cuts.load(Ordering::Relaxed)
     }
 }

@@ -13,26 +13,26 @@ const READY: &str = "listening on http://";
 
 /// A running server. Dropped, it is killed.
 #[derive(Debug)]
-pub struct Server {
+pub(super) struct Server {
     child: Child,
     /// Where it listens.
-    pub address: SocketAddr,
+    pub(super) address: SocketAddr,
 }
 
 /// Where the demo keeps its files.
 #[derive(Debug, Clone)]
-pub struct Places {
+pub(super) struct Places {
     /// The lake.
-    pub lake: PathBuf,
+    pub(super) lake: PathBuf,
     /// The server's settings.
-    pub config: PathBuf,
+    pub(super) config: PathBuf,
     /// What the servers log.
-    pub log: PathBuf,
+    pub(super) log: PathBuf,
 }
 
 impl Places {
     /// Below the demo's folder.
-    pub fn below(folder: &Path) -> Places {
+    pub(super) fn below(folder: &Path) -> Places {
         Places { lake: folder.join("lake"), config: folder.join("config.json"), log: folder.join("server.log") }
     }
 }
@@ -42,7 +42,7 @@ impl Server {
     ///
     /// # Errors
     /// It cannot be started, or ends before it is ready.
-    pub fn start(places: &Places, port: u16) -> Result<Server, DemoError> {
+    pub(super) fn start(places: &Places, port: u16) -> Result<Server, DemoError> {
         let log = File::options().create(true).append(true).open(&places.log)?;
         let mut child = Command::new(std::env::current_exe()?)
             .arg("serve")
@@ -72,7 +72,7 @@ impl Server {
     ///
     /// # Errors
     /// What the system says.
-    pub fn kill(mut self) -> std::io::Result<()> {
+    pub(super) fn kill(mut self) -> std::io::Result<()> {
         self.child.kill()?;
         self.child.wait().map(|_| ())
     }
@@ -81,7 +81,7 @@ impl Server {
     ///
     /// # Errors
     /// The system has no `kill`, or the server did not end well.
-    pub fn stop(mut self) -> Result<(), DemoError> {
+    pub(super) fn stop(mut self) -> Result<(), DemoError> {
         // The standard library sends no signal but SIGKILL; every shell has this one.
         Command::new("sh").args(["-c", &format!("kill -TERM {}", self.child.id())]).status()?;
         match self.child.wait()?.success() {

@@ -1,0 +1,122 @@
+//! The journal's model: an ordered map with atomic transactions, carried out one after the other.
+//!
+//! What was saved survives everything. It also knows, without asking the machine, which made-up events it holds.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use dolake_core::command::{Key, Write};
+use dolake_core::journal::{BATCH_RANGE, CONTROL_RANGE, Saved};
+
+use crate::truth::Uid;
+
+/// The journal.
+#[derive(Debug, Clone, Default)]
+pub struct Journal {
+    entries: BTreeMap<Key, Bytes>,
+    uids: BTreeMap<Key, Vec<Uid>>,
+    /// In how many entries an event is.
+    held: BTreeMap<Uid, u32>,
+}
+
+impl Journal {
+    /// Carries out a transaction. Returns whether a table's pointer moved.
+    pub fn apply(&mut self, writes: &[Write]) -> bool {
+        let mut moved = false;
+        for write in writes {
+            match write {
+                Write::Put(key, value) => {
+                    moved |= key.starts_with(b"c/t/");
+                    if key.starts_with(BATCH_RANGE.0) {
+                        self.forget(key);
+                        let uids = uids_in(value);
+                        for uid in &uids {
+                            *self.held.entry(*uid).or_default() += 1;
+                        }
+                        self.uids.insert(key.clone(), uids);
+                    }
+                    self.entries.insert(key.clone(), value.clone());
+                }
+                Write::Delete(key) => {
+                    self.forget(key);
+                    self.entries.remove(key);
+                }
+            }
+        }
+        moved
+    }
+
+    /// Entries of a range, in order.
+    pub fn load(&self, from: &Key, until: &Key, keys_only: bool, limit: usize) -> Vec<(Key, Bytes)> {
+        let value = |value: &Bytes| if keys_only { Bytes::new() } else { value.clone() };
+        if from >= until {
+            return Vec::new();
+        }
+        self.entries.range(from.clone()..until.clone()).take(limit).map(|(k, v)| (k.clone(), value(v))).collect()
+    }
+
+    /// What a new life starts with.
+    pub fn saved(&self) -> Saved {
+        let range = |(from, until): (&'static [u8], &'static [u8]), keys_only| {
+            self.load(&Bytes::from_static(from), &Bytes::from_static(until), keys_only, usize::MAX)
+        };
+        Saved {
+            control: range(CONTROL_RANGE, false),
+            batch_keys: range(BATCH_RANGE, true).into_iter().map(|(key, _)| key).collect(),
+        }
+    }
+
+    /// The tables' pointers: the end of the key, and the value.
+    pub fn pointers(&self) -> impl Iterator<Item = (&[u8], &Bytes)> {
+        let from = Bytes::from_static(b"c/t/");
+        let until = Bytes::from_static(b"c/t0");
+        self.entries.range(from..until).map(|(key, value)| (&key[4..], value))
+    }
+
+    fn forget(&mut self, key: &Key) {
+        for uid in self.uids.remove(key).unwrap_or_default() {
+            if let Some(count) = self.held.get_mut(&uid) {
+                *count -= 1;
+                if *count == 0 {
+                    self.held.remove(&uid);
+                }
+            }
+        }
+    }
+
+    /// Whether it holds a batch with this event, whether or not all of the batch was taken.
+    pub fn holds(&self, uid: Uid) -> bool {
+        self.held.contains_key(&uid)
+    }
+
+    /// Whether an event waits with a parked table. A linear search.
+    pub fn has_parked(&self, uid: Uid) -> bool {
+        self.uids.iter().any(|(key, uids)| key.starts_with(&[b'b', 1]) && uids.contains(&uid))
+    }
+
+    /// Whether it holds no batch.
+    pub fn is_drained(&self) -> bool {
+        self.uids.is_empty()
+    }
+
+    /// All entries, for comparing runs.
+    pub fn entries(&self) -> impl Iterator<Item = (&Key, &Bytes)> {
+        self.entries.iter()
+    }
+}
+
+/// The uids of the rows in a batch, by a plain search of its text. An UPDATE names its uid twice.
+fn uids_in(frame: &[u8]) -> Vec<Uid> {
+    const MARK: &[u8] = b"\"uid\":";
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some(next) = frame[at..].windows(MARK.len()).position(|window| window == MARK) {
+        at += next + MARK.len();
+        let digits = frame[at..].iter().take_while(|byte| byte.is_ascii_digit());
+        let uid = digits.fold(0_u64, |uid, digit| uid * 10 + u64::from(digit - b'0'));
+        if found.last() != Some(&uid) {
+            found.push(uid);
+        }
+    }
+    found
+}

@@ -1,0 +1,156 @@
+//! What a reader sees of the lake after each commit, held against what producers made up.
+//!
+//! Guards promises 2 (exactly once), 3 (order) and 5 (a snapshot is whole). Does not see statistics and bounds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dolake_core::catalog::TablePointer;
+use serde_json::{Map, Value};
+
+use crate::journal::Journal;
+use crate::reader::{self, Cache, Row, Table};
+use crate::store::Store;
+use crate::truth::{Truth, Uid};
+
+/// The lake as committed.
+#[derive(Debug, Default)]
+pub struct LakeView {
+    /// Events in the lake.
+    pub events: BTreeSet<Uid>,
+    /// By pointer key.
+    tables: BTreeMap<Vec<u8>, Table>,
+    metadata: BTreeMap<Vec<u8>, String>,
+    cache: Cache,
+}
+
+impl LakeView {
+    /// Reads the tables that moved, and checks every row that came.
+    ///
+    /// # Errors
+    /// The first untruth.
+    pub fn refresh(
+        &mut self,
+        journal: &Journal,
+        store: &Store,
+        location: &str,
+        max_snapshots: u64,
+        truth: &Truth,
+    ) -> Result<(), String> {
+        for (key, value) in journal.pointers() {
+            let pointer = TablePointer::decode(value).map_err(|error| error.to_string())?;
+            if self.metadata.get(key) == Some(&pointer.metadata_location) {
+                continue;
+            }
+            let name = pointer.cdc_table.clone().unwrap_or_default();
+            let table = reader::read(store, location, &pointer.metadata_location, &mut self.cache)
+                .map_err(|error| format!("table {name}: {error}"))?;
+            if table.snapshots.len() as u64 > max_snapshots {
+                return Err(format!("table {name} has {} snapshots", table.snapshots.len()));
+            }
+            let former = self.tables.get(key).cloned().unwrap_or_default();
+            if let Some(gone) = former.files.difference(&table.files).next() {
+                return Err(format!("table {name}: data file {gone} was live and is gone"));
+            }
+            for file in table.files.difference(&former.files) {
+                for row in &self.cache.rows[file] {
+                    let uid = check_row(row, &name, truth).map_err(|error| format!("table {name}, {file}: {error}"))?;
+                    if !self.events.insert(uid) {
+                        return Err(format!("table {name}, {file}: event {} is there twice", describe(uid, truth)));
+                    }
+                }
+            }
+            self.tables.insert(key.to_vec(), table);
+            self.metadata.insert(key.to_vec(), pointer.metadata_location);
+        }
+        Ok(())
+    }
+
+    /// The current metadata files, and the folders of their tables.
+    pub fn metadata(&self) -> impl Iterator<Item = &String> {
+        self.metadata.values()
+    }
+}
+
+/// An event in words.
+pub fn describe(uid: Uid, truth: &Truth) -> String {
+    match truth.events.get(uid as usize) {
+        Some(event) => {
+            let stream = &truth.streams[event.stream];
+            format!("{uid} (source {} epoch {:?} sequence {})", stream.source, stream.epoch, event.sequence)
+        }
+        None => format!("{uid} (never made up)"),
+    }
+}
+
+/// A row is the event that it says it is, value by value.
+fn check_row(row: &Row, table: &str, truth: &Truth) -> Result<Uid, String> {
+    let columns = &row.columns;
+    let uid = columns.get("uid").and_then(Value::as_u64).ok_or_else(|| format!("a row without uid: {columns:?}"))?;
+    let event = truth.events.get(uid as usize).ok_or_else(|| format!("event {uid} was never made up"))?;
+    let stream = &truth.streams[event.stream];
+    let epoch = (!stream.epoch.is_empty()).then(|| Value::from(stream.epoch.clone()));
+    let fixed = [
+        ("_cdc_key", Some(Value::from(event.row_id.clone()))),
+        ("_cdc_source", Some(Value::from(stream.source.clone()))),
+        ("_cdc_epoch", epoch),
+        ("_cdc_seq", Some(Value::from(event.sequence))),
+        ("_cdc_ts", Some(Value::from(event.timestamp_ms * 1_000))),
+        ("_cdc_op", Some(Value::from(event.operation))),
+    ];
+    let what = describe(uid, truth);
+    if event.is_impostor {
+        return Err(format!("{what} came under a number that was taken, and must not be here"));
+    }
+    if event.table != table {
+        return Err(format!("{what} belongs to table {}", event.table));
+    }
+    for (name, expected) in fixed {
+        if columns.get(name) != expected.as_ref() {
+            return Err(format!("{what}: {name} is {:?}, not {expected:?}", columns.get(name)));
+        }
+    }
+    let mut seen = BTreeMap::new();
+    for (name, value) in columns.iter().filter(|(name, _)| !name.starts_with("_cdc_")) {
+        flatten(name, value, &mut seen);
+    }
+    if let Some(rescued) = columns.get("_cdc_rescued").and_then(Value::as_str) {
+        let rescued: Map<String, Value> = serde_json::from_str(rescued).map_err(|error| error.to_string())?;
+        for (path, value) in rescued.iter().filter(|(path, _)| !path.starts_with("_cdc_")) {
+            flatten(path, value, &mut seen);
+        }
+    }
+    let mut expected = BTreeMap::new();
+    for (name, value) in &event.image {
+        flatten(name, value, &mut expected);
+    }
+    if !same(&seen, &expected) {
+        return Err(format!("{what}: the row says {seen:?}, the event said {expected:?}"));
+    }
+    Ok(uid)
+}
+
+/// Leaves by path; nulls and empty containers are left out. A string that holds a JSON object or list stays a string.
+fn flatten(path: &str, value: &Value, into: &mut BTreeMap<String, Value>) {
+    match value {
+        Value::Null => {}
+        Value::Object(object) => {
+            for (key, value) in object {
+                flatten(&format!("{path}.{key}"), value, into);
+            }
+        }
+        Value::Array(items) => {
+            for (at, value) in items.iter().enumerate() {
+                flatten(&format!("{path}[{at}]"), value, into);
+            }
+        }
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            into.insert(path.to_owned(), value.clone());
+        }
+    }
+}
+
+fn same(seen: &BTreeMap<String, Value>, expected: &BTreeMap<String, Value>) -> bool {
+    let equal = |a: &Value, b: &Value| a == b || (a.is_number() && b.is_number() && a.as_f64() == b.as_f64());
+    seen.len() == expected.len()
+        && seen.iter().zip(expected).all(|((path, value), (name, wanted))| path == name && equal(value, wanted))
+}

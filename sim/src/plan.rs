@@ -1,0 +1,200 @@
+//! What a run does: settings, workload, and which faults with which weight, all drawn from its seed (a *swarm*).
+//!
+//! Each fault is a possibility of the real system; what it stands for is said at its field. Weights are chances in a
+//! million.
+
+use dolake_core::Config;
+use dolake_core::config::Compression;
+
+use crate::rng::Rng;
+
+/// Chances of faults, in a million. Each field names when it is drawn.
+#[derive(Debug, Clone, Default)]
+pub struct Faults {
+    /// After each step: the memory is gone, the sockets stay (Durable Objects hibernate).
+    pub evict: u32,
+    /// After each step: the process is killed; sockets and requests die.
+    pub crash: u32,
+    /// After each command of a step: the process is killed between it and the next.
+    pub crash_between_commands: u32,
+    /// After each step: the operator stops the process (SIGTERM).
+    pub shutdown: u32,
+    /// For each save: refused, nothing written (disk full).
+    pub save_refused: u32,
+    /// For each save: written, but reported as unknown.
+    pub save_unknown_applied: u32,
+    /// For each save: not written, and reported as unknown.
+    pub save_unknown_lost: u32,
+    /// For each load: refused.
+    pub load_refused: u32,
+    /// For each store command: refused (429, 503).
+    pub store_refused: u32,
+    /// For each put: stored, reported as unknown (cut connection after the fact).
+    pub store_unknown_applied: u32,
+    /// For each store command: not carried out, reported as unknown.
+    pub store_unknown_lost: u32,
+    /// For each put: reported as unknown, stored up to a minute later, also after a restart.
+    pub store_lands_late: u32,
+    /// For each store command: takes seconds.
+    pub store_slow: u32,
+    /// Each second: everything of the store is refused or unknown for a while.
+    pub outage: u32,
+    /// For each piece of work: takes seconds.
+    pub work_slow: u32,
+    /// For each wake: comes late.
+    pub wake_late: u32,
+    /// After each step: a wake that nobody asked for.
+    pub wake_spurious: u32,
+    /// Each second: the host's clock jumps, ahead by hours or back.
+    pub clock_jump: u32,
+    /// For each turn of a producer: one of its connections is cut.
+    pub cut: u32,
+    /// For each turn of a producer: one more connection is opened.
+    pub extra_connection: u32,
+    /// For each batch: withheld for a while, so that a hole opens.
+    pub withhold: u32,
+    /// For each turn of a producer: what waits is sent in another order.
+    pub shuffle: u32,
+    /// For each turn of a producer: an acked batch is sent again.
+    pub resend: u32,
+    /// For each turn of a producer: another batch under an acked number.
+    pub impostor: u32,
+    /// For each turn of a producer: a message that is none.
+    pub malformed: u32,
+    /// For each connection: its peer does not read.
+    pub never_reads: u32,
+    /// For each turn of a producer: it starts over with a new epoch.
+    pub new_epoch: u32,
+    /// For each turn of a real producer: its process is killed, and begins anew without memory.
+    pub producer_crash: u32,
+}
+
+/// A run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The machine's settings.
+    pub config: Config,
+    /// The faults.
+    pub faults: Faults,
+    /// Sources.
+    pub sources: u64,
+    /// Batches of each source.
+    pub batches: u64,
+    /// Events of a batch, at most.
+    pub batch_events_max: u64,
+    /// Chance that a row's field has another type than usual.
+    pub drift: u32,
+    /// Chance that a batch begins with events of the one before.
+    pub overlap: u32,
+    /// Chance that batch and event numbers jump where nothing is missing.
+    pub number_jumps: u32,
+    /// Whether withheld batches may stay away until their hole is closed.
+    pub holes_close: bool,
+    /// Time between two turns of a producer, at most, in milliseconds.
+    pub turn_ms: u64,
+    /// Chance for each turn of an HTTP request or a control message.
+    pub asks: u32,
+    /// Chance that a source is a real producer's.
+    pub real_producers: u32,
+    /// How long faults go on, in milliseconds.
+    pub chaos_ms: u64,
+}
+
+impl Plan {
+    /// The run of a seed.
+    pub fn of(seed: u64) -> Plan {
+        let mut rng = Rng::new(seed, "plan");
+        let holes_close = rng.below(4) == 0;
+        let faults = if rng.below(5) == 0 { few_faults(&mut rng) } else { swarm(&mut rng) };
+        Plan {
+            config: config(&mut rng, holes_close),
+            faults,
+            sources: rng.between(1, 4),
+            batches: rng.between(8, 40),
+            batch_events_max: rng.between(1, 8),
+            drift: if rng.below(2) == 0 { 0 } else { 100_000 },
+            overlap: if rng.below(3) == 0 { 150_000 } else { 0 },
+            number_jumps: if rng.below(3) == 0 { 200_000 } else { 0 },
+            holes_close,
+            turn_ms: *rng.pick(&[20, 100, 500, 2_000]),
+            asks: *rng.pick(&[0, 10_000, 100_000]),
+            real_producers: *rng.pick(&[0, 500_000, 1_000_000]),
+            chaos_ms: rng.between(5_000, 60_000),
+        }
+    }
+}
+
+/// Small thresholds, so that much happens in little time.
+fn config(rng: &mut Rng, holes_close: bool) -> Config {
+    let flush_interval_ms = *rng.pick(&[500, 2_000, 8_000]);
+    Config {
+        flush_threshold_events: *rng.pick(&[5, 20, 100, 10_000]),
+        flush_threshold_bytes: *rng.pick(&[2_000, 20_000, 1 << 20]),
+        flush_threshold_ms: *rng.pick(&[300, 2_000, 10_000]),
+        flush_interval_ms,
+        max_buffer_size: *rng.pick(&[65_536, 1 << 20]),
+        enable_fallback: rng.below(2) == 0,
+        max_fallback_size: 65_536,
+        deduplication_window_ms: if holes_close { rng.between(2_000, 8_000) } else { 3_600_000 },
+        parquet_row_group_size: *rng.pick(&[3, 50, 100_000]),
+        parquet_compression: *rng.pick(&[Compression::None, Compression::Snappy, Compression::Gzip, Compression::Zstd]),
+        target_file_size_bytes: *rng.pick(&[2_000, 1 << 20]),
+        max_payload_size: 16_384,
+        max_event_size: 8_192,
+        base_retry_delay_ms: 50,
+        max_retry_delay_ms: *rng.pick(&[500, 2_000]),
+        // Half of it keeps batches hot: in some runs, nearly all are cold.
+        memory_budget_bytes: *rng.pick(&[65_536, 65_536, 1 << 22]),
+        max_hole_bytes: *rng.pick(&[8_192, 1 << 20]),
+        max_snapshots: *rng.pick(&[2, 5, 1_000]),
+        ..Config::default()
+    }
+}
+
+fn few_faults(rng: &mut Rng) -> Faults {
+    let mut faults = Faults::default();
+    match rng.below(4) {
+        0 => faults.crash = 2_000,
+        1 => faults.evict = 20_000,
+        2 => faults.store_refused = 50_000,
+        _ => {}
+    }
+    faults
+}
+
+fn swarm(rng: &mut Rng) -> Faults {
+    // Half of the faults are off; the others weigh between a tenth of their usual weight and ten times it.
+    let mut weigh = |usual: u32| -> u32 {
+        if rng.below(2) == 0 { 0 } else { (usual / 10).saturating_mul(*rng.pick(&[1, 3, 10, 30])).min(500_000) }
+    };
+    Faults {
+        evict: weigh(10_000),
+        crash: weigh(2_000),
+        crash_between_commands: weigh(1_000),
+        shutdown: weigh(500),
+        save_refused: weigh(10_000),
+        save_unknown_applied: weigh(20_000),
+        save_unknown_lost: weigh(20_000),
+        load_refused: weigh(20_000),
+        store_refused: weigh(50_000),
+        store_unknown_applied: weigh(30_000),
+        store_unknown_lost: weigh(30_000),
+        store_lands_late: weigh(30_000),
+        store_slow: weigh(50_000),
+        outage: weigh(30_000),
+        work_slow: weigh(100_000),
+        wake_late: weigh(100_000),
+        wake_spurious: weigh(10_000),
+        clock_jump: weigh(50_000),
+        cut: weigh(20_000),
+        extra_connection: weigh(20_000),
+        withhold: weigh(50_000),
+        shuffle: weigh(100_000),
+        resend: weigh(50_000),
+        impostor: weigh(20_000),
+        malformed: weigh(20_000),
+        never_reads: weigh(30_000),
+        new_epoch: weigh(5_000),
+        producer_crash: weigh(5_000),
+    }
+}

@@ -1,0 +1,431 @@
+//! Producers that obey the protocol where it matters and are a plague otherwise: they resend, reorder, withhold,
+//! repeat, cut, start over, and send what is none of the protocol's messages.
+
+use bytes::Bytes;
+use dolake_core::event::{CallId, ConnId, Frame, Peer, RequestHead};
+use dolake_core::producer::ProducerEvent;
+use dolake_core::wire::client::BatchHeader;
+use dolake_core::wire::server::{AckStatus, ServerMessage};
+use serde_json::json;
+
+use crate::real::Real;
+use crate::truth::State;
+use crate::world::{Socket, Tag, What, World};
+
+/// Batches that are sent and not answered, at most.
+const WINDOW: usize = 12;
+
+/// Open connections of one source, at most, as its producer counts them.
+const CONNECTIONS_MAX: usize = 3;
+
+/// One producer.
+#[derive(Debug)]
+pub struct Producer {
+    pub(crate) source: String,
+    /// Its epochs, oldest first.
+    pub(crate) streams: Vec<usize>,
+    /// The real protocol machine, where it is not played here.
+    pub(crate) real: Option<Real>,
+}
+
+impl Producer {
+    pub(crate) fn new(source: String, stream: usize) -> Producer {
+        Producer { source, streams: vec![stream], real: None }
+    }
+
+    pub(crate) fn stream(&self) -> usize {
+        *self.streams.last().expect("a producer has an epoch")
+    }
+}
+
+impl World {
+    /// A producer does what it has to, and what it should not.
+    pub(crate) fn turn(&mut self, producer: usize) {
+        if self.producers[producer].real.is_some() {
+            self.real_turn(producer);
+        } else {
+            self.hold_connections(producer);
+            self.make_batches(producer);
+            self.send_due(producer);
+        }
+        if !self.is_calm {
+            self.misbehave(producer);
+        }
+        let delay = self.chance.work.between(1_000, self.plan.turn_ms * 1_000);
+        self.queue.at(self.now + delay, What::Turn(producer));
+    }
+
+    pub(crate) fn open_sockets(&self, producer: usize) -> Vec<ConnId> {
+        let own = self.sockets.iter().filter(|(_, socket)| socket.producer == producer && socket.client_open);
+        own.map(|(conn, _)| *conn).collect()
+    }
+
+    fn hold_connections(&mut self, producer: usize) {
+        let open = self.open_sockets(producer).len();
+        let held = self.sockets.values().filter(|socket| socket.producer == producer).count() as u64;
+        let more = !self.is_calm && open < CONNECTIONS_MAX && self.chance.work.chance(self.faults.extra_connection);
+        if held < self.plan.config.max_connections_per_source && (open == 0 || more) {
+            self.connect(producer);
+        }
+    }
+
+    /// A socket starts on its way to the host.
+    pub(crate) fn open_socket(&mut self, producer: usize) -> ConnId {
+        let conn = ConnId(self.next_conn);
+        self.next_conn += 1;
+        let source = self.producers[producer].source.clone();
+        let stream = self.producers[producer].stream();
+        let client_id = (self.chance.work.below(2) == 0).then(|| source.clone());
+        let peer = Peer { address: None, client_id, shard_name: None };
+        let never_reads = !self.is_calm && self.chance.net.chance(self.faults.never_reads);
+        let socket = Socket {
+            producer,
+            stream,
+            peer: peer.clone(),
+            client_open: true,
+            host_open: false,
+            reads: !never_reads,
+            attachment: None,
+            to_host_at: self.now,
+            to_client_at: self.now,
+            expects: std::collections::VecDeque::new(),
+            told_closed: std::collections::BTreeSet::new(),
+            sent: std::collections::BTreeSet::new(),
+            mark: std::collections::BTreeMap::new(),
+        };
+        self.sockets.insert(conn, socket);
+        let at = self.to_host_at(conn);
+        self.queue.at(at, What::Opened(conn, peer));
+        conn
+    }
+
+    fn connect(&mut self, producer: usize) {
+        let conn = self.open_socket(producer);
+        let source = self.producers[producer].source.clone();
+        let stream = self.producers[producer].stream();
+        let epoch = self.truth.streams[stream].epoch.clone();
+        let mut connect = json!({
+            "type": "connect", "timestamp": self.host_ms(), "sourceDoId": source,
+            "lastAckSequence": self.acked_through(stream), "protocolVersion": 1,
+            "capabilities": { "batching": true, "maxBatchSize": 1_000 },
+        });
+        if !epoch.is_empty() {
+            connect["sourceEpoch"] = json!(epoch);
+        }
+        self.send_frame(conn, connect.to_string(), Tag::Other);
+    }
+
+    /// The highest batch that is acked with all below it.
+    fn acked_through(&self, stream: usize) -> u64 {
+        let batches = &self.truth.streams[stream].batches;
+        batches.iter().take_while(|batch| batch.state == State::Acked).last().map_or(0, |batch| batch.number)
+    }
+
+    /// When the next message of a socket reaches the host: messages do not overtake one another.
+    pub(crate) fn to_host_at(&mut self, conn: ConnId) -> u64 {
+        let delay = self.chance.net.between(200, 20_000);
+        let socket = self.sockets.get_mut(&conn).expect("only open sockets are sent on");
+        socket.to_host_at = socket.to_host_at.max(self.now + delay);
+        socket.to_host_at
+    }
+
+    fn send_frame(&mut self, conn: ConnId, text: String, tag: Tag) {
+        let at = self.to_host_at(conn);
+        self.queue.at(at, What::ToHost(conn, Frame::Text(Bytes::from(text)), tag));
+    }
+
+    pub(crate) fn make_batches(&mut self, producer: usize) {
+        let stream = self.producers[producer].stream();
+        let made: usize = self.producers[producer].streams.iter().map(|s| self.truth.streams[*s].batches.len()).sum();
+        let open = |state: State| matches!(state, State::Due(_) | State::Sent(_));
+        let batches = &self.truth.streams[stream].batches;
+        let waiting = match &self.producers[producer].real {
+            Some(real) => batches.len() - real.offered(),
+            None => batches.iter().filter(|batch| open(batch.state)).count(),
+        };
+        if self.is_calm || made as u64 >= self.plan.batches || waiting >= WINDOW {
+            return;
+        }
+        for _ in 0..self.chance.work.between(0, 3) {
+            let now_ms = self.host_ms();
+            let batch = self.truth.make(stream, &self.plan, now_ms, &mut self.chance.work);
+            if self.producers[producer].real.is_none() && self.chance.work.chance(self.faults.withhold) {
+                self.count("batch withheld");
+                let later = self.now + self.chance.work.between(100_000, 10_000_000);
+                let stays_away = self.plan.holes_close && self.chance.work.below(2) == 0;
+                let batch = &mut self.truth.streams[stream].batches[batch];
+                batch.absent = stays_away;
+                batch.state = State::Due(later);
+            }
+        }
+    }
+
+    fn send_due(&mut self, producer: usize) {
+        let open = self.open_sockets(producer);
+        if open.is_empty() {
+            return;
+        }
+        let patience = if self.is_calm { 20_000_000 } else { self.chance.work.between(1_000_000, 5_000_000) };
+        for stream in self.producers[producer].streams.clone() {
+            let is_over = self.truth.streams[stream].is_over;
+            // What a producer had not sent when it started over is mostly forgotten.
+            if is_over && self.chance.work.below(4) > 0 {
+                continue;
+            }
+            let now = self.now;
+            let due = |state: State| match state {
+                State::Due(at) => at <= now,
+                State::Sent(at) => at + patience <= now,
+                State::Acked | State::Refused => false,
+            };
+            let batches = self.truth.streams[stream].batches.iter().enumerate();
+            let mut due: Vec<usize> =
+                batches.filter(|(_, batch)| due(batch.state) && !batch.absent).map(|(at, _)| at).collect();
+            if !self.is_calm && self.chance.work.chance(self.faults.shuffle) {
+                self.chance.work.shuffle(&mut due);
+            }
+            for batch in due {
+                let conn = *self.chance.work.pick(&open);
+                self.send_batch(conn, stream, batch);
+                self.truth.streams[stream].batches[batch].state = State::Sent(self.now);
+            }
+        }
+    }
+
+    fn send_batch(&mut self, conn: ConnId, stream: usize, batch: usize) {
+        let events = self.truth.events_json(&self.truth.streams[stream].batches[batch].events);
+        let number = self.truth.streams[stream].batches[batch].number;
+        let frame = self.batch_frame(conn, stream, batch, &events);
+        self.truth.streams[stream].batches[batch].sends += 1;
+        if let Some(socket) = self.sockets.get_mut(&conn) {
+            socket.sent.insert((stream, number));
+        }
+        self.send_frame(conn, frame, Tag::Batch(stream, batch));
+    }
+
+    fn batch_frame(&mut self, conn: ConnId, stream: usize, batch: usize, events: &str) -> String {
+        let of = &self.truth.streams[stream];
+        let batch = &of.batches[batch];
+        // A connection that said `connect` for the same epoch need not say it again.
+        let same = self.sockets.get(&conn).is_some_and(|socket| socket.stream == stream);
+        let says = !same || self.chance.work.below(2) == 0;
+        let header = BatchHeader {
+            timestamp: self.host_ms(),
+            correlation_id: None,
+            source_do_id: &of.source,
+            source_epoch: says.then_some(of.epoch.as_str()),
+            source_shard_name: None,
+            sequence_number: batch.number,
+            first_event_sequence: batch.range.0,
+            last_event_sequence: batch.range.1,
+            size_bytes: events.len() as u64,
+            is_retry: batch.sends > 0,
+            retry_count: batch.sends,
+        };
+        String::from_utf8(header.to_frame(events.as_bytes()).to_vec()).expect("the parts are text")
+    }
+
+    fn misbehave(&mut self, producer: usize) {
+        let open = self.open_sockets(producer);
+        let stream = self.producers[producer].stream();
+        let Some(conn) = (!open.is_empty()).then(|| *self.chance.work.pick(&open)) else { return };
+        if self.producers[producer].real.is_some() {
+            if self.chance.net.chance(self.faults.cut) {
+                self.cut(conn);
+            }
+            return;
+        }
+        if self.chance.work.chance(self.faults.resend) {
+            self.resend(conn, producer);
+        }
+        if self.chance.work.chance(self.faults.impostor) {
+            self.pose(conn, stream);
+        }
+        if self.chance.work.chance(self.faults.malformed) {
+            self.babble(conn, producer);
+        }
+        if self.chance.work.chance(self.plan.asks) {
+            self.ask(conn, producer);
+        }
+        // An epoch of which nothing was accepted is unseen: its late batches would fence the one that follows it.
+        let is_known = self.truth.streams[stream].batches.iter().any(|batch| batch.acked);
+        if self.chance.work.chance(self.faults.new_epoch) && is_known {
+            self.start_over(producer);
+        }
+        if self.chance.net.chance(self.faults.cut) {
+            self.cut(conn);
+        }
+    }
+
+    fn resend(&mut self, conn: ConnId, producer: usize) {
+        let stream = *self.chance.work.pick(&self.producers[producer].streams);
+        let batches = self.truth.streams[stream].batches.iter().enumerate();
+        let acked: Vec<usize> = batches.filter(|(_, batch)| batch.state == State::Acked).map(|(at, _)| at).collect();
+        if !acked.is_empty() {
+            self.count("batch sent again");
+            let batch = *self.chance.work.pick(&acked);
+            self.send_batch(conn, stream, batch);
+        }
+    }
+
+    /// Sends other events under an acked number.
+    fn pose(&mut self, conn: ConnId, stream: usize) {
+        let batches = self.truth.streams[stream].batches.iter().enumerate();
+        let acked: Vec<usize> = batches.filter(|(_, batch)| batch.state == State::Acked).map(|(at, _)| at).collect();
+        if acked.is_empty() {
+            return;
+        }
+        self.count("impostor");
+        let batch = *self.chance.work.pick(&acked);
+        let now_ms = self.host_ms();
+        let events = self.truth.make_impostor(stream, batch, &self.plan, now_ms, &mut self.chance.work);
+        let events = self.truth.events_json(&events);
+        let number = self.truth.streams[stream].batches[batch].number;
+        let frame = self.batch_frame(conn, stream, batch, &events);
+        self.send_frame(conn, frame, Tag::Impostor(stream, number));
+    }
+
+    fn babble(&mut self, conn: ConnId, producer: usize) {
+        self.count("malformed message");
+        let source = &self.producers[producer].source;
+        let wrong_range = json!({
+            "type": "cdc_batch", "timestamp": 1, "sourceDoId": source, "sequenceNumber": 1_000_000,
+            "firstEventSequence": 5, "lastEventSequence": 9, "sizeBytes": 1, "isRetry": false, "retryCount": 0,
+            "events": [{"sequence": 5, "timestamp": 1, "operation": "INSERT", "table": "users", "rowId": "x", "after": {}}],
+        });
+        let texts = [
+            "{".to_owned(),
+            "null".to_owned(),
+            String::new(),
+            json!({ "type": "nonsense" }).to_string(),
+            json!({ "type": "connect", "timestamp": 1 }).to_string(),
+            json!({ "type": "cdc_batch", "sourceDoId": source, "sequenceNumber": -1 }).to_string(),
+            wrong_range.to_string(),
+            format!("{{\"type\":\"cdc_batch\",\"x\":{}}}", "[".repeat(10_000)),
+            format!("{{\"type\":\"heartbeat\",\"x\":\"{}\"}}", "y".repeat(20_000)),
+        ];
+        let text = self.chance.work.pick(&texts).clone();
+        let at = self.to_host_at(conn);
+        let frame = match self.chance.work.below(8) {
+            0 => Frame::Binary(Bytes::from(text)),
+            1 => Frame::Text(Bytes::from_static(b"\xff\xfe{")),
+            _ => Frame::Text(Bytes::from(text)),
+        };
+        self.queue.at(at, What::ToHost(conn, frame, Tag::Malformed));
+    }
+
+    /// A control message, or an HTTP request.
+    fn ask(&mut self, conn: ConnId, producer: usize) {
+        let source = self.producers[producer].source.clone();
+        let heartbeat = json!({
+            "type": "heartbeat", "timestamp": 1, "sourceDoId": source, "lastAckSequence": 0, "pendingEvents": 0
+        });
+        let flush = json!({ "type": "flush_request", "timestamp": 1, "sourceDoId": source, "reason": "manual" });
+        match self.chance.work.below(8) {
+            0 => self.send_frame(conn, heartbeat.to_string(), Tag::Other),
+            1 => self.send_frame(conn, flush.to_string(), Tag::Other),
+            2 => self.call("POST", "/flush"),
+            3 => self.call("GET", "/status"),
+            4 => self.call("GET", "/metrics"),
+            5 => self.call("GET", "/health"),
+            6 => self.call("GET", "/v1/namespaces/default/tables"),
+            _ => self.call("GET", "/v1/namespaces/default/tables/users"),
+        }
+    }
+
+    fn call(&mut self, method: &str, path: &str) {
+        let call = CallId(self.next_call);
+        self.next_call += 1;
+        self.count("HTTP request");
+        let head = RequestHead { method: method.to_owned(), path: path.to_owned(), query: None, headers: Vec::new() };
+        self.queue.at(self.now + 1_000, What::Call(call, head, Bytes::new()));
+    }
+
+    fn start_over(&mut self, producer: usize) {
+        self.count("new epoch");
+        let source = self.producers[producer].source.clone();
+        let epoch = format!("e{}", self.producers[producer].streams.len() + 1);
+        let former = self.producers[producer].stream();
+        self.truth.streams[former].is_over = true;
+        let stream = self.truth.open(source, epoch);
+        self.producers[producer].streams.push(stream);
+        for conn in self.open_sockets(producer) {
+            self.cut(conn);
+        }
+    }
+
+    /// Both ends learn of a cut at their own time; what is under way may still arrive.
+    pub(crate) fn cut(&mut self, conn: ConnId) {
+        self.count("connection cut");
+        let slow = self.chance.net.below(4) == 0;
+        let most = if slow { 20_000_000 } else { 50_000 };
+        let at_host = self.now + self.chance.net.between(1, most);
+        self.queue.at(at_host, What::HostClosed(conn));
+        self.queue.at(self.now + 1, What::ClientClosed(conn));
+    }
+
+    /// A message of the machine starts on its way.
+    pub(crate) fn send(&mut self, conn: ConnId, frame: Bytes) {
+        self.answered(conn, &frame);
+        let delay = self.chance.net.between(200, 20_000);
+        let Some(socket) = self.sockets.get_mut(&conn) else { return };
+        if socket.reads {
+            socket.to_client_at = socket.to_client_at.max(self.now + delay);
+            self.queue.at(socket.to_client_at, What::ToClient(conn, frame));
+        }
+    }
+
+    /// A message reaches its producer.
+    pub(crate) fn client_received(&mut self, conn: ConnId, frame: &Bytes) {
+        self.queue.at(self.now, What::Sent(conn, frame.len()));
+        if let Some((producer, attempt)) = self.attempt_of(conn) {
+            if self.sockets.get(&conn).is_some_and(|socket| socket.client_open) {
+                self.step_producer(producer, ProducerEvent::Received(attempt, frame.clone()));
+            }
+            return;
+        }
+        let Some(socket) = self.sockets.get(&conn).filter(|socket| socket.client_open) else { return };
+        let (sent, own) = (socket.sent.clone(), socket.stream);
+        let Ok(message) = ServerMessage::from_frame(frame) else { return };
+        match message {
+            ServerMessage::Ack(ack) => {
+                let epoch = ack.source_epoch.unwrap_or_default();
+                let Some(stream) = self.truth.find(&ack.source_do_id.unwrap_or_default(), &epoch) else { return };
+                let first = ack.first_sequence.unwrap_or(ack.sequence_number);
+                let covers = |number: u64| match ack.status {
+                    AckStatus::Buffered | AckStatus::Fallback | AckStatus::Duplicate => {
+                        (first..=ack.sequence_number).contains(&number) && sent.contains(&(stream, number))
+                    }
+                    AckStatus::Ok => stream == own && number <= ack.sequence_number,
+                    AckStatus::Persisted => number <= ack.sequence_number,
+                };
+                for batch in &mut self.truth.streams[stream].batches {
+                    if covers(batch.number) && batch.state != State::Refused {
+                        batch.state = State::Acked;
+                    }
+                }
+            }
+            ServerMessage::Nack(nack) => {
+                let epoch = nack.source_epoch.unwrap_or_default();
+                let source = nack.source_do_id.unwrap_or_default();
+                // A batch without an epoch of its own is nacked without one: it is of this connection's.
+                let stream = match self.truth.find(&source, &epoch) {
+                    Some(stream) if epoch.is_empty() && self.truth.streams[own].source == source => {
+                        if sent.contains(&(stream, nack.sequence_number)) { stream } else { own }
+                    }
+                    Some(stream) => stream,
+                    None => own,
+                };
+                let last = nack.through_sequence.unwrap_or(nack.sequence_number);
+                let delay_ms = nack.retry_delay_ms.unwrap_or(1_000);
+                let state = if nack.should_retry { State::Due(self.now + delay_ms * 1_000) } else { State::Refused };
+                for batch in &mut self.truth.streams[stream].batches {
+                    if (nack.sequence_number..=last).contains(&batch.number) && batch.state != State::Acked {
+                        batch.state = state;
+                    }
+                }
+            }
+            ServerMessage::Status(_) | ServerMessage::Pong(_) | ServerMessage::FlushResponse(_) => {}
+        }
+    }
+}

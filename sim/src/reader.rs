@@ -1,0 +1,222 @@
+//! Reads a table as an engine would: metadata, manifest list, manifests, Parquet. Metadata is read here from plain JSON
+//! and rows by the `parquet` crate, so that a mistake of the machine's own reading code is seen.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::{Array, ArrayRef};
+use bytes::Bytes;
+use dolake_core::iceberg::manifest::{self, Status};
+use dolake_core::iceberg::manifest_list;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::{Map, Value, json};
+
+use crate::store::Store;
+
+/// A row of a changelog table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// All columns that are not null; nested values as JSON.
+    pub columns: Map<String, Value>,
+}
+
+/// The current snapshot of a table.
+#[derive(Debug, Clone, Default)]
+pub struct Table {
+    /// Snapshot ids, oldest first.
+    pub snapshots: Vec<i64>,
+    /// Keys of the live data files.
+    pub files: BTreeSet<String>,
+}
+
+/// What was read before: immutable objects are read once.
+#[derive(Debug, Default)]
+pub struct Cache {
+    manifests: BTreeMap<String, Vec<(String, u64, u64)>>,
+    /// Rows of data files, by key.
+    pub rows: BTreeMap<String, Vec<Row>>,
+}
+
+/// Reads a table's current version.
+///
+/// # Errors
+/// What is not as the Iceberg specification says, or is not there.
+pub fn read(store: &Store, location: &str, metadata_location: &str, cache: &mut Cache) -> Result<Table, String> {
+    let metadata = object(store, location, metadata_location)?;
+    let metadata: Value = serde_json::from_slice(metadata).map_err(|error| format!("{metadata_location}: {error}"))?;
+    let snapshots = metadata["snapshots"].as_array().cloned().unwrap_or_default();
+    check_history(&metadata, &snapshots)?;
+    let current = metadata["current-snapshot-id"].as_i64().ok_or("no current snapshot")?;
+    let ids: Vec<i64> = snapshots.iter().filter_map(|snapshot| snapshot["snapshot-id"].as_i64()).collect();
+    let mut files = BTreeSet::new();
+    for snapshot in &snapshots {
+        let list = snapshot["manifest-list"].as_str().ok_or("a snapshot without a manifest list")?;
+        // Retained snapshots must be readable too; their manifests are mostly those of the current one.
+        let of_snapshot = read_list(store, location, list, cache)?;
+        if snapshot["snapshot-id"].as_i64() == Some(current) {
+            check_totals(snapshot, &of_snapshot)?;
+            files = of_snapshot.into_iter().map(|(key, _, _)| key).collect();
+        }
+    }
+    for key in &files {
+        if !cache.rows.contains_key(key) {
+            let bytes = store.get(key).ok_or_else(|| format!("data file {key} is not in the store"))?;
+            cache.rows.insert(key.clone(), parquet_rows(bytes).map_err(|error| format!("{key}: {error}"))?);
+        }
+    }
+    Ok(Table { snapshots: ids, files })
+}
+
+fn object<'a>(store: &'a Store, location: &str, uri: &str) -> Result<&'a Bytes, String> {
+    let key = key_of(location, uri)?;
+    store.get(key).ok_or_else(|| format!("{uri} is named by the metadata and is not in the store"))
+}
+
+fn key_of<'a>(location: &str, uri: &'a str) -> Result<&'a str, String> {
+    uri.strip_prefix(location)
+        .and_then(|rest| rest.strip_prefix('/'))
+        .ok_or_else(|| format!("{uri} does not lie below {location}"))
+}
+
+/// History is a line: each snapshot follows the one before, numbers rise.
+fn check_history(metadata: &Value, snapshots: &[Value]) -> Result<(), String> {
+    for pair in snapshots.windows(2) {
+        let (older, newer) = (&pair[0], &pair[1]);
+        if newer["parent-snapshot-id"] != older["snapshot-id"] {
+            return Err(format!("snapshot {} does not follow {}", newer["snapshot-id"], older["snapshot-id"]));
+        }
+        if newer["sequence-number"].as_i64() <= older["sequence-number"].as_i64() {
+            return Err(format!("sequence numbers do not rise at snapshot {}", newer["snapshot-id"]));
+        }
+        if newer["timestamp-ms"].as_i64() < older["timestamp-ms"].as_i64() {
+            return Err(format!("timestamps fall at snapshot {}", newer["snapshot-id"]));
+        }
+    }
+    let last = snapshots.last().ok_or("no snapshot")?;
+    if last["snapshot-id"] != metadata["current-snapshot-id"] {
+        return Err("the newest snapshot is not the current one".to_owned());
+    }
+    if last["sequence-number"] != metadata["last-sequence-number"] {
+        return Err("last-sequence-number is not that of the newest snapshot".to_owned());
+    }
+    Ok(())
+}
+
+/// The live data files of a manifest list: key, rows, bytes.
+fn read_list(store: &Store, location: &str, uri: &str, cache: &mut Cache) -> Result<Vec<(String, u64, u64)>, String> {
+    if let Some(files) = cache.manifests.get(uri) {
+        return Ok(files.clone());
+    }
+    let list = manifest_list::read(object(store, location, uri)?).map_err(|error| format!("{uri}: {error}"))?;
+    let mut files = Vec::new();
+    for entry in &list {
+        if !cache.manifests.contains_key(&entry.manifest_path) {
+            let bytes = object(store, location, &entry.manifest_path)?;
+            if bytes.len() as u64 != entry.manifest_length {
+                return Err(format!("{}: {} bytes, not {}", entry.manifest_path, bytes.len(), entry.manifest_length));
+            }
+            let of_manifest = read_manifest(store, location, &entry.manifest_path, bytes)?;
+            cache.manifests.insert(entry.manifest_path.clone(), of_manifest);
+        }
+        let of_manifest = &cache.manifests[&entry.manifest_path];
+        if entry.live_files() != of_manifest.len() as u64 {
+            return Err(format!("{}: the list counts {} files", entry.manifest_path, entry.live_files()));
+        }
+        files.extend(of_manifest.iter().cloned());
+    }
+    cache.manifests.insert(uri.to_owned(), files.clone());
+    Ok(files)
+}
+
+fn read_manifest(store: &Store, location: &str, uri: &str, bytes: &[u8]) -> Result<Vec<(String, u64, u64)>, String> {
+    let mut files = Vec::new();
+    for entry in manifest::read(bytes).map_err(|error| format!("{uri}: {error}"))? {
+        if entry.status == Status::Deleted {
+            continue;
+        }
+        let key = key_of(location, &entry.file.file_path)?;
+        let there = store.get(key).ok_or_else(|| format!("data file {key} is not in the store"))?;
+        if there.len() as u64 != entry.file.file_size_bytes {
+            return Err(format!("{key}: {} bytes, the manifest says {}", there.len(), entry.file.file_size_bytes));
+        }
+        files.push((key.to_owned(), entry.file.metrics.record_count, entry.file.file_size_bytes));
+    }
+    Ok(files)
+}
+
+/// The summary's totals are those of the files.
+fn check_totals(snapshot: &Value, files: &[(String, u64, u64)]) -> Result<(), String> {
+    let sums = [
+        ("total-data-files", files.len() as u64),
+        ("total-records", files.iter().map(|(_, rows, _)| rows).sum()),
+        ("total-files-size", files.iter().map(|(_, _, bytes)| bytes).sum()),
+    ];
+    for (name, sum) in sums {
+        let said = snapshot["summary"][name].as_str().and_then(|text| text.parse::<u64>().ok());
+        if said.is_some_and(|said| said != sum) {
+            return Err(format!("summary {name}: {said:?}, the files have {sum}"));
+        }
+    }
+    Ok(())
+}
+
+fn parquet_rows(bytes: &Bytes) -> Result<Vec<Row>, String> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes.clone()).map_err(|error| error.to_string())?;
+    let mut rows = Vec::new();
+    for batch in reader.build().map_err(|error| error.to_string())? {
+        let batch = batch.map_err(|error| error.to_string())?;
+        let schema = batch.schema();
+        for row in 0..batch.num_rows() {
+            let mut columns = Map::new();
+            for (field, column) in schema.fields().iter().zip(batch.columns()) {
+                if let Some(value) = value(column, row)? {
+                    columns.insert(field.name().clone(), value);
+                }
+            }
+            rows.push(Row { columns });
+        }
+    }
+    Ok(rows)
+}
+
+/// A value as JSON; `None` for null.
+fn value(array: &ArrayRef, row: usize) -> Result<Option<Value>, String> {
+    if array.is_null(row) {
+        return Ok(None);
+    }
+    if let Some(values) = array.as_primitive_opt::<Int64Type>() {
+        return Ok(Some(json!(values.value(row))));
+    }
+    if let Some(values) = array.as_primitive_opt::<Int32Type>() {
+        return Ok(Some(json!(values.value(row))));
+    }
+    if let Some(values) = array.as_primitive_opt::<Float64Type>() {
+        return Ok(Some(json!(values.value(row))));
+    }
+    if let Some(values) = array.as_primitive_opt::<TimestampMicrosecondType>() {
+        return Ok(Some(json!(values.value(row))));
+    }
+    if let Some(values) = array.as_string_opt::<i32>() {
+        return Ok(Some(json!(values.value(row))));
+    }
+    if let Some(values) = array.as_boolean_opt() {
+        return Ok(Some(json!(values.value(row))));
+    }
+    if let Some(values) = array.as_struct_opt() {
+        let mut object = Map::new();
+        for (name, column) in values.column_names().into_iter().zip(values.columns()) {
+            if let Some(inner) = value(column, row)? {
+                object.insert(name.to_owned(), inner);
+            }
+        }
+        return Ok(Some(Value::from(object)));
+    }
+    if let Some(values) = array.as_list_opt::<i32>() {
+        let list = values.value(row);
+        let items: Result<Vec<Value>, String> =
+            (0..list.len()).map(|at| Ok(value(&list, at)?.unwrap_or(Value::Null))).collect();
+        return Ok(Some(Value::from(items?)));
+    }
+    Err(format!("a column of type {} is not expected here", array.data_type()))
+}

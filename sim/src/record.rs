@@ -1,0 +1,81 @@
+//! What a run leaves behind: a hash over all of it and, where wanted, each life's events and commands, for replay.
+
+use dolake_core::{Commands, Config, Event, Saved, Seed, Timestamp};
+use xxhash_rust::xxh3::Xxh3Default;
+
+/// One life of the machine: all that went in, all that came out.
+#[derive(Debug, Clone)]
+pub struct Life {
+    /// The settings of the host.
+    pub config: Config,
+    /// The seed of the life.
+    pub seed: Seed,
+    /// The host's clock at its start.
+    pub began: Timestamp,
+    /// What the journal gave it.
+    pub saved: Saved,
+    /// Each step.
+    pub steps: Vec<(Timestamp, Event, Commands)>,
+}
+
+/// Keeps the record.
+#[derive(Debug, Default)]
+pub struct Recorder {
+    hasher: Hasher,
+    keeps: bool,
+    /// The lives, oldest first, when they are kept.
+    pub lives: Vec<Life>,
+}
+
+#[derive(Default)]
+struct Hasher(Xxh3Default);
+
+impl std::fmt::Debug for Hasher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0.digest())
+    }
+}
+
+impl Recorder {
+    /// Hashes only.
+    pub fn hashing() -> Recorder {
+        Recorder::default()
+    }
+
+    /// Keeps all lives, too.
+    pub fn keeping() -> Recorder {
+        Recorder { keeps: true, ..Recorder::default() }
+    }
+
+    pub(crate) fn begin(&mut self, config: &Config, seed: Seed, began: Timestamp, saved: &Saved) {
+        self.feed(&seed.0.to_le_bytes());
+        if self.keeps {
+            let (config, saved) = (config.clone(), saved.clone());
+            self.lives.push(Life { config, seed, began, saved, steps: Vec::new() });
+        }
+    }
+
+    pub(crate) fn step(&mut self, now: Timestamp, event: &Event, commands: &Commands) {
+        self.feed(&now.0.to_le_bytes());
+        self.feed(&encode(event));
+        self.feed(&encode(commands));
+        if self.keeps
+            && let Some(life) = self.lives.last_mut()
+        {
+            life.steps.push((now, event.clone(), commands.clone()));
+        }
+    }
+
+    pub(crate) fn feed(&mut self, bytes: &[u8]) {
+        self.hasher.0.update(bytes);
+    }
+
+    pub(crate) fn hash(&self) -> u64 {
+        self.hasher.0.digest()
+    }
+}
+
+/// An event or its commands as bytes.
+pub fn encode<T: serde::Serialize>(value: &T) -> Vec<u8> {
+    postcard::to_stdvec(value).expect("events and commands are plain data")
+}

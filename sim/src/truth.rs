@@ -1,0 +1,243 @@
+//! What producers made up: every event with all that it must become in the lake, and every batch with its fate.
+
+use serde_json::{Map, Value, json};
+
+use crate::plan::Plan;
+use crate::rng::Rng;
+
+/// Tables of the workload.
+pub const TABLES: [&str; 3] = ["users", "orders", "shop.items"];
+
+/// Names an event in the whole run; its row carries it.
+pub type Uid = u64;
+
+/// An event.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// Its stream.
+    pub stream: usize,
+    /// `sequence`.
+    pub sequence: u64,
+    /// `timestamp`.
+    pub timestamp_ms: i64,
+    /// `table`.
+    pub table: &'static str,
+    /// `operation`.
+    pub operation: &'static str,
+    /// `rowId`.
+    pub row_id: String,
+    /// The image that fills the user's columns: `after`, or for a DELETE `before`.
+    pub image: Map<String, Value>,
+    /// As it stands in the batch.
+    pub json: String,
+    /// The batches of its stream that carry it.
+    pub batches: Vec<usize>,
+    /// It was made up to be refused, and must never be seen.
+    pub is_impostor: bool,
+}
+
+/// Where a batch stands, as its producer sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// To be sent at this moment (microseconds) or later.
+    Due(u64),
+    /// Sent, and not answered since.
+    Sent(u64),
+    /// Acked.
+    Acked,
+    /// Refused for good.
+    Refused,
+}
+
+/// A batch.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// `sequenceNumber`.
+    pub number: u64,
+    /// Its events.
+    pub events: Vec<Uid>,
+    /// First and last event number.
+    pub range: (u64, u64),
+    /// As its producer sees it.
+    pub state: State,
+    /// Times that it reached the machine.
+    pub received: u64,
+    /// Times that the machine refused it.
+    pub nacked: u64,
+    /// The machine said that it has it.
+    pub acked: bool,
+    /// The machine gave its hole up.
+    pub closed: bool,
+    /// It stays away until its hole is closed.
+    pub absent: bool,
+    /// Times that it was sent.
+    pub sends: u64,
+}
+
+/// One epoch of one source.
+#[derive(Debug, Clone)]
+pub struct Stream {
+    /// `sourceDoId`.
+    pub source: String,
+    /// `sourceEpoch`.
+    pub epoch: String,
+    /// Rising by number.
+    pub batches: Vec<Batch>,
+    /// A newer epoch of its source has begun.
+    pub is_over: bool,
+}
+
+/// All that was made up.
+#[derive(Debug, Default)]
+pub struct Truth {
+    /// By uid.
+    pub events: Vec<Event>,
+    /// All epochs of all sources.
+    pub streams: Vec<Stream>,
+}
+
+impl Truth {
+    /// Begins an epoch.
+    pub fn open(&mut self, source: String, epoch: String) -> usize {
+        self.streams.push(Stream { source, epoch, batches: Vec::new(), is_over: false });
+        self.streams.len() - 1
+    }
+
+    /// The stream of a source and epoch.
+    pub fn find(&self, source: &str, epoch: &str) -> Option<usize> {
+        self.streams.iter().position(|stream| stream.source == source && stream.epoch == epoch)
+    }
+
+    /// The batch with a number.
+    pub fn batch(&self, stream: usize, number: u64) -> Option<usize> {
+        self.streams[stream].batches.binary_search_by_key(&number, |batch| batch.number).ok()
+    }
+
+    /// Makes up the next batch of a stream. Returns its index.
+    pub fn make(&mut self, stream: usize, plan: &Plan, now_ms: i64, rng: &mut Rng) -> usize {
+        let last = self.streams[stream].batches.last().cloned();
+        let jump = |rng: &mut Rng| if rng.chance(plan.number_jumps) { rng.between(1, 5) } else { 0 };
+        let number = last.as_ref().map_or(0, |batch| batch.number) + 1;
+        let mut sequence = last.as_ref().map_or(0, |batch| batch.range.1) + jump(rng);
+        let mut events: Vec<Uid> = Vec::new();
+        if let Some(last) = &last
+            && rng.chance(plan.overlap)
+        {
+            let again = rng.between(1, last.events.len() as u64) as usize;
+            events.extend(&last.events[last.events.len() - again..]);
+            sequence = last.range.1;
+        }
+        for _ in 0..rng.between(1, plan.batch_events_max) {
+            sequence += 1 + if rng.chance(plan.number_jumps / 4) { rng.between(1, 3) } else { 0 };
+            events.push(self.make_event(stream, sequence, plan, now_ms, false, rng));
+        }
+        let range = (self.events[events[0] as usize].sequence, sequence);
+        let index = self.streams[stream].batches.len();
+        for uid in &events {
+            self.events[*uid as usize].batches.push(index);
+        }
+        self.streams[stream].batches.push(Batch {
+            number,
+            events,
+            range,
+            state: State::Due(0),
+            received: 0,
+            nacked: 0,
+            acked: false,
+            closed: false,
+            absent: false,
+            sends: 0,
+        });
+        index
+    }
+
+    /// Makes up other events with the numbers of a batch.
+    pub fn make_impostor(&mut self, stream: usize, batch: usize, plan: &Plan, now_ms: i64, rng: &mut Rng) -> Vec<Uid> {
+        let uids = self.streams[stream].batches[batch].events.clone();
+        uids.into_iter()
+            .map(|uid| self.make_event(stream, self.events[uid as usize].sequence, plan, now_ms, true, rng))
+            .collect()
+    }
+
+    fn make_event(
+        &mut self,
+        stream: usize,
+        sequence: u64,
+        plan: &Plan,
+        now_ms: i64,
+        is_impostor: bool,
+        rng: &mut Rng,
+    ) -> Uid {
+        let uid = self.events.len() as Uid;
+        let table = *rng.pick(&TABLES);
+        let operation = *rng.pick(&["INSERT", "INSERT", "UPDATE", "DELETE"]);
+        let row_id = format!("row-{}", rng.below(20));
+        let image = make_image(uid, plan, rng);
+        let timestamp_ms = now_ms - rng.below(1_000) as i64;
+        let mut event = json!({
+            "sequence": sequence, "timestamp": timestamp_ms, "operation": operation, "table": table, "rowId": row_id,
+        });
+        match operation {
+            "DELETE" => event["before"] = Value::from(image.clone()),
+            "UPDATE" => {
+                event["before"] = Value::from(make_image(uid, plan, rng));
+                event["after"] = Value::from(image.clone());
+            }
+            _ => event["after"] = Value::from(image.clone()),
+        }
+        let json = event.to_string();
+        self.events.push(Event {
+            stream,
+            sequence,
+            timestamp_ms,
+            table,
+            operation,
+            row_id,
+            image,
+            json,
+            batches: Vec::new(),
+            is_impostor,
+        });
+        uid
+    }
+
+    /// The array `events` of a batch.
+    pub fn events_json(&self, events: &[Uid]) -> String {
+        let parts: Vec<&str> = events.iter().map(|uid| self.events[*uid as usize].json.as_str()).collect();
+        format!("[{}]", parts.join(","))
+    }
+}
+
+/// A row with scalars, an object and a list, and now and then a field that is new or of another type.
+fn make_image(uid: Uid, plan: &Plan, rng: &mut Rng) -> Map<String, Value> {
+    let words = ["", "plain", "größe", "日本語", "a\"b\\c", "line\nbreak", "1.5", "null"];
+    let mut image = Map::new();
+    image.insert("uid".to_owned(), json!(uid));
+    image.insert("name".to_owned(), json!(rng.pick(&words)));
+    image.insert("big".to_owned(), json!(i64::MAX - rng.below(9) as i64));
+    if rng.below(3) > 0 {
+        image.insert("flag".to_owned(), json!(rng.below(2) == 0));
+    }
+    if rng.below(3) > 0 {
+        image.insert("price".to_owned(), json!(rng.below(1_000) as f64 / 8.0 + 0.125));
+    }
+    if rng.below(4) == 0 {
+        image.insert("place".to_owned(), json!({ "city": rng.pick(&words), "zip": rng.below(99_999) }));
+    }
+    if rng.below(4) == 0 {
+        let tags: Vec<&str> = (0..rng.below(3)).map(|_| *rng.pick(&words)).collect();
+        image.insert("tags".to_owned(), json!(tags));
+    }
+    if rng.chance(plan.drift) {
+        let name = *rng.pick(&["name", "price", "flag", "late_a", "late_b", "place"]);
+        let value = match rng.below(5) {
+            0 => json!(rng.below(100)),
+            1 => json!(rng.pick(&words)),
+            2 => json!(rng.below(100) as f64 + 0.5),
+            3 => json!({ "deep": { "er": rng.below(7) } }),
+            _ => json!(null),
+        };
+        image.insert(name.to_owned(), value);
+    }
+    image
+}

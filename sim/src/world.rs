@@ -1,0 +1,397 @@
+//! A whole run: the machine, its host, the journal, the store, the network and the producers, in one ordered queue.
+//!
+//! [`crate::host`] carries out the machine's commands and makes lives begin and end; [`crate::producers`] is the other
+//! end of the sockets; [`crate::oracle`] holds every answer and every commit against what was made up. Nothing here
+//! waits or looks at a clock: the world jumps from one entry of its queue to the next.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use dolake_core::event::{CallId, ConnId, Frame, Peer};
+use dolake_core::producer::ProducerEvent;
+use dolake_core::{Event, Lake, Op, Outcome};
+
+use crate::host::{Host, JournalAsk};
+use crate::journal::Journal;
+use crate::lake_view::LakeView;
+use crate::plan::{Faults, Plan};
+use crate::producers::Producer;
+use crate::queue::{Micros, Queue};
+use crate::record::Recorder;
+use crate::rng::Rng;
+use crate::store::{Ask, Store};
+use crate::truth::Truth;
+
+/// Where readers find the store.
+pub const LOCATION: &str = "s3://lake/sim";
+
+/// The host's clock at the start of a run, in milliseconds.
+pub const START_MS: i64 = 1_790_000_000_000;
+
+/// Steps in one simulated millisecond above which the machine counts as running in circles.
+const STEPS_PER_MS_MAX: u64 = 20_000;
+
+/// What a message was, for its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tag {
+    /// A batch, by stream and index.
+    Batch(usize, usize),
+    /// Other events under the number of an acked batch.
+    Impostor(usize, u64),
+    /// A message that is none.
+    Malformed,
+    /// A message whose answer needs no check of order.
+    Other,
+}
+
+/// Something that is to happen.
+#[derive(Debug)]
+pub enum What {
+    /// A socket reaches the host.
+    Opened(ConnId, Peer),
+    /// A message reaches the host.
+    ToHost(ConnId, Frame, Tag),
+    /// A message reaches its producer.
+    ToClient(ConnId, Bytes),
+    /// The host sees a socket's end.
+    HostClosed(ConnId),
+    /// The producer sees a socket's end.
+    ClientClosed(ConnId),
+    /// An HTTP request reaches the host.
+    Call(CallId, dolake_core::event::RequestHead, Bytes),
+    /// The journal carries out its next command.
+    Journal,
+    /// The store carries out something, and may say so.
+    Store(Option<Op>, Ask),
+    /// A command's result reaches the machine.
+    Done(Op, Outcome),
+    /// The machine's deadline passes, if it is still this one.
+    Wake(u64),
+    /// A piece of a request's body reaches the machine.
+    Body(CallId, Bytes, bool),
+    /// The peer has read so much.
+    Sent(ConnId, usize),
+    /// A new life begins.
+    Restart,
+    /// The operator loses patience with a stop.
+    Kill(u64),
+    /// A socket was taken by the host.
+    ClientOpened(ConnId),
+    /// A real producer's deadline passes, if it is still this one.
+    ProducerWake(usize, u64),
+    /// A producer's turn.
+    Turn(usize),
+    /// A second has passed.
+    Second,
+    /// Faults stop.
+    Calm,
+}
+
+/// One WebSocket.
+#[derive(Debug)]
+pub struct Socket {
+    pub(crate) producer: usize,
+    pub(crate) stream: usize,
+    pub(crate) peer: Peer,
+    pub(crate) client_open: bool,
+    pub(crate) host_open: bool,
+    pub(crate) reads: bool,
+    pub(crate) attachment: Option<Bytes>,
+    pub(crate) to_host_at: Micros,
+    pub(crate) to_client_at: Micros,
+    /// Messages that the machine of this life has, and has not answered.
+    pub(crate) expects: VecDeque<Tag>,
+    /// Batches that were named as given up, by stream.
+    pub(crate) told_closed: BTreeSet<(usize, u64)>,
+    /// Batches that were sent on it.
+    pub(crate) sent: BTreeSet<(usize, u64)>,
+    /// Batches that a `persisted` mark reached.
+    pub(crate) mark: BTreeMap<usize, u64>,
+}
+
+/// Generators, one for each concern.
+#[derive(Debug)]
+pub(crate) struct Chance {
+    pub(crate) faults: Rng,
+    pub(crate) work: Rng,
+    pub(crate) net: Rng,
+    pub(crate) clock: Rng,
+    pub(crate) core: Rng,
+}
+
+/// What was seen to be wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The check that saw it.
+    pub check: &'static str,
+    /// What it saw.
+    pub message: String,
+}
+
+/// The world.
+#[derive(Debug)]
+pub struct World {
+    pub(crate) plan: Plan,
+    pub(crate) faults: Faults,
+    pub(crate) chance: Chance,
+    pub(crate) queue: Queue<What>,
+    pub(crate) now: Micros,
+    pub(crate) clock_offset_ms: i64,
+    pub(crate) host: Host,
+    pub(crate) journal: Journal,
+    pub(crate) journal_queue: VecDeque<(Op, JournalAsk)>,
+    pub(crate) store: Store,
+    pub(crate) puts: u64,
+    pub(crate) outage_until: Micros,
+    pub(crate) sockets: BTreeMap<ConnId, Socket>,
+    pub(crate) next_conn: u64,
+    pub(crate) calls: BTreeMap<CallId, (Micros, Bytes)>,
+    pub(crate) next_call: u64,
+    pub(crate) producers: Vec<Producer>,
+    pub(crate) truth: Truth,
+    pub(crate) view: LakeView,
+    pub(crate) violation: Option<Violation>,
+    pub(crate) is_calm: bool,
+    pub(crate) calm_since: Micros,
+    /// When the last batch was acked.
+    pub(crate) last_ack: Micros,
+    steps_in: (u64, u64),
+    /// What happened, for people and statistics.
+    pub counts: BTreeMap<&'static str, u64>,
+    pub(crate) recorder: Recorder,
+    trace: bool,
+}
+
+impl World {
+    /// The world of a seed.
+    pub fn new(seed: u64, plan: Plan, trace: bool, recorder: Recorder) -> World {
+        let mut world = World {
+            faults: plan.faults.clone(),
+            chance: Chance {
+                faults: Rng::new(seed, "faults"),
+                work: Rng::new(seed, "workload"),
+                net: Rng::new(seed, "network"),
+                clock: Rng::new(seed, "clock"),
+                core: Rng::new(seed, "core"),
+            },
+            queue: Queue::new(),
+            now: 0,
+            clock_offset_ms: 0,
+            host: Host::default(),
+            journal: Journal::default(),
+            journal_queue: VecDeque::new(),
+            store: Store::default(),
+            puts: 0,
+            outage_until: 0,
+            sockets: BTreeMap::new(),
+            next_conn: 1,
+            calls: BTreeMap::new(),
+            next_call: 1,
+            producers: Vec::new(),
+            truth: Truth::default(),
+            view: LakeView::default(),
+            violation: None,
+            is_calm: false,
+            calm_since: 0,
+            last_ack: 0,
+            steps_in: (0, 0),
+            counts: BTreeMap::new(),
+            recorder,
+            trace,
+            plan,
+        };
+        for n in 0..world.plan.sources {
+            let epoch = if world.chance.work.below(3) == 0 { String::new() } else { "e1".to_owned() };
+            let source = format!("shard-{n}");
+            let stream = world.truth.open(source.clone(), epoch);
+            world.producers.push(Producer::new(source, stream));
+            if world.chance.work.chance(world.plan.real_producers) {
+                world.begin_machine(n as usize);
+            }
+            let first_turn = world.chance.work.below(world.plan.turn_ms * 1_000);
+            world.queue.at(first_turn, What::Turn(n as usize));
+        }
+        world.queue.at(0, What::Restart);
+        world.queue.at(1_000_000, What::Second);
+        world.queue.at(world.plan.chaos_ms * 1_000, What::Calm);
+        world
+    }
+
+    /// Lives through the run. At its end, `violation` says what was wrong, if anything was.
+    pub fn run(&mut self) {
+        while self.violation.is_none() {
+            let Some((at, what)) = self.queue.next() else {
+                self.fail("liveness", "nothing is left to happen, and not all is persisted".to_owned());
+                return;
+            };
+            self.now = self.now.max(at);
+            self.happen(what);
+            if self.is_calm && self.is_over() {
+                return;
+            }
+        }
+    }
+
+    /// What was wrong, if anything.
+    pub fn violation(&self) -> Option<&Violation> {
+        self.violation.as_ref()
+    }
+
+    /// A hash over every event, every command, and all bytes at the end.
+    pub fn hash(&mut self) -> u64 {
+        for (key, value) in self.journal.entries() {
+            self.recorder.feed(key);
+            self.recorder.feed(value);
+        }
+        for (key, value) in self.store.objects() {
+            self.recorder.feed(key.as_bytes());
+            self.recorder.feed(value);
+        }
+        self.recorder.hash()
+    }
+
+    /// Simulated milliseconds.
+    pub fn simulated_ms(&self) -> u64 {
+        self.now / 1_000
+    }
+
+    /// Takes the record of the run.
+    pub fn into_record(self) -> Recorder {
+        self.recorder
+    }
+
+    fn happen(&mut self, what: What) {
+        match what {
+            What::Opened(conn, peer) => self.socket_opened(conn, peer),
+            What::ToHost(conn, frame, tag) => {
+                if self.sockets.get(&conn).is_some_and(|socket| socket.host_open) {
+                    self.deliver(Event::Received { conn, frame }, tag);
+                }
+            }
+            What::ToClient(conn, frame) => self.client_received(conn, &frame),
+            What::HostClosed(conn) => {
+                if let Some(socket) = self.sockets.get_mut(&conn)
+                    && std::mem::take(&mut socket.host_open)
+                {
+                    self.deliver(Event::Closed { conn }, Tag::Other);
+                }
+                self.forget_socket(conn);
+            }
+            What::ClientClosed(conn) => {
+                let attempt = self.attempt_of(conn).filter(|_| self.sockets[&conn].client_open);
+                if let Some(socket) = self.sockets.get_mut(&conn) {
+                    socket.client_open = false;
+                }
+                if let Some((producer, attempt)) = attempt {
+                    let gone = ProducerEvent::Disconnected { attempt, retry_after_ms: None };
+                    self.step_producer(producer, gone);
+                }
+                self.forget_socket(conn);
+            }
+            What::Call(call, head, body) => self.call_arrived(call, head, body),
+            What::Journal => self.journal_turn(),
+            What::Store(op, ask) => self.store_turn(op, &ask),
+            What::Done(op, outcome) => self.deliver(Event::Done { op, outcome }, Tag::Other),
+            What::Wake(generation) => {
+                if generation == self.host.generation {
+                    self.deliver(Event::Wake, Tag::Other);
+                }
+            }
+            What::Body(call, bytes, last) => {
+                if self.calls.contains_key(&call) {
+                    self.deliver(Event::BodyChunk { call, bytes, last }, Tag::Other);
+                }
+            }
+            What::Sent(conn, bytes) => {
+                if self.sockets.get(&conn).is_some_and(|socket| socket.host_open) {
+                    self.deliver(Event::Sent { conn, bytes }, Tag::Other);
+                }
+            }
+            What::Restart => self.restart(),
+            What::Kill(life) => {
+                if life == self.host.lives && self.host.lake.is_some() && self.host.stopping {
+                    self.count("killed while stopping");
+                    self.crash();
+                }
+            }
+            What::ClientOpened(conn) => {
+                if let Some((producer, attempt)) = self.attempt_of(conn) {
+                    self.step_producer(producer, ProducerEvent::Connected(attempt));
+                }
+            }
+            What::ProducerWake(producer, generation) => self.producer_wake(producer, generation),
+            What::Turn(producer) => self.turn(producer),
+            What::Second => self.second(),
+            What::Calm => self.calm_down(),
+        }
+    }
+
+    /// A socket that is closed at both ends is no more.
+    fn forget_socket(&mut self, conn: ConnId) {
+        if self.sockets.get(&conn).is_some_and(|socket| !socket.host_open && !socket.client_open) {
+            self.sockets.remove(&conn);
+        }
+    }
+
+    fn second(&mut self) {
+        if !self.is_calm {
+            if self.chance.faults.chance(self.faults.outage) {
+                let ms = self.chance.faults.between(500, 15_000);
+                self.outage_until = self.now + ms * 1_000;
+                self.count("store outage");
+                self.tell(|| format!("the store is out for {ms} ms"));
+            }
+            if self.chance.clock.chance(self.faults.clock_jump) {
+                let hour = 3_600_000;
+                let jump = *self.chance.clock.pick(&[hour, 5 * hour, -hour, -5_000, 70_000, 900]);
+                self.clock_offset_ms += jump;
+                self.count("clock jump");
+                self.tell(|| format!("the clock jumps by {jump} ms"));
+            }
+            self.queue.at(self.now + 1_000_000, What::Second);
+        } else {
+            self.check_answers();
+            self.queue.at(self.now + 1_000_000, What::Second);
+        }
+    }
+
+    /// The host's clock.
+    pub(crate) fn host_ms(&self) -> i64 {
+        START_MS + (self.now / 1_000) as i64 + self.clock_offset_ms
+    }
+
+    /// Notes what is wrong; the run ends.
+    pub(crate) fn fail(&mut self, check: &'static str, message: String) {
+        if self.violation.is_none() {
+            self.tell(|| format!("VIOLATION {check}: {message}"));
+            self.violation = Some(Violation { check, message });
+        }
+    }
+
+    /// Counts something.
+    pub(crate) fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    /// Tells the story, if someone listens.
+    pub(crate) fn tell(&self, line: impl FnOnce() -> String) {
+        if self.trace {
+            println!("{:>11.3} ms  {}", self.now as f64 / 1_000.0, line());
+        }
+    }
+
+    /// Counts a step, and whether time goes on.
+    pub(crate) fn count_step(&mut self) {
+        let ms = self.now / 1_000;
+        if self.steps_in.0 == ms {
+            self.steps_in.1 += 1;
+            if self.steps_in.1 > STEPS_PER_MS_MAX {
+                let why = self.host.lake.as_ref().and_then(Lake::deadline);
+                self.fail("busy loop", format!("{STEPS_PER_MS_MAX} steps in one millisecond; the deadline is {why:?}"));
+            }
+        } else {
+            self.steps_in = (ms, 1);
+        }
+        self.count("steps");
+    }
+}
