@@ -111,7 +111,10 @@ pub struct Frontier {
 impl Frontier {
     /// Nothing is covered; batch `base + 1` will have no hole below it.
     pub fn new(base: u64) -> Frontier {
-        Frontier { anchor: Run { first: 0, end: 0, left: base, left_lowest: base, right: base, highest: base }, above: Vec::new() }
+        Frontier {
+            anchor: Run { first: 0, end: 0, left: base, left_lowest: base, right: base, highest: base },
+            above: Vec::new(),
+        }
     }
 
     /// The event after the last one that has no hole below it.
