@@ -141,10 +141,10 @@ impl Lake {
 impl Rooms {
     fn store_view(&self, now: MachineTime) -> StoreView {
         let config = self.settings.config();
-        let next_flush = self.flusher.next_trigger(&self.ingest, config).map_or_else(
-            || self.flusher.last_flush.after_ms(config.flush_interval_ms),
-            |(due, _)| due,
-        );
+        let next_flush = self
+            .flusher
+            .next_trigger(&self.ingest, config)
+            .map_or_else(|| self.flusher.last_flush.after_ms(config.flush_interval_ms), |(due, _)| due);
         StoreView {
             breaker: self.flusher.breaker.state(),
             failing: self.flusher.breaker.is_failing(),

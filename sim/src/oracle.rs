@@ -415,7 +415,7 @@ impl World {
         if !settled {
             return false;
         }
-        if !self.host.stopping && self.host.lake.is_some() && self.counts.get("final stop").is_none() {
+        if !self.host.stopping && self.host.lake.is_some() && !self.counts.contains_key("final stop") {
             self.count("final stop");
             self.stop();
         }

@@ -86,7 +86,7 @@ impl World {
             host_open: false,
             reads: !never_reads,
             attachment: None,
-            to_host_at: self.now,
+            due_at_host: self.now,
             to_client_at: self.now,
             expects: std::collections::VecDeque::new(),
             told_closed: std::collections::BTreeSet::new(),
@@ -94,7 +94,7 @@ impl World {
             mark: std::collections::BTreeMap::new(),
         };
         self.sockets.insert(conn, socket);
-        let at = self.to_host_at(conn);
+        let at = self.due_at_host(conn);
         self.queue.at(at, What::Opened(conn, peer));
         conn
     }
@@ -122,15 +122,15 @@ impl World {
     }
 
     /// When the next message of a socket reaches the host: messages do not overtake one another.
-    pub(crate) fn to_host_at(&mut self, conn: ConnId) -> u64 {
+    pub(crate) fn due_at_host(&mut self, conn: ConnId) -> u64 {
         let delay = self.chance.net.between(200, 20_000);
         let socket = self.sockets.get_mut(&conn).expect("only open sockets are sent on");
-        socket.to_host_at = socket.to_host_at.max(self.now + delay);
-        socket.to_host_at
+        socket.due_at_host = socket.due_at_host.max(self.now + delay);
+        socket.due_at_host
     }
 
     fn send_frame(&mut self, conn: ConnId, text: String, tag: Tag) {
-        let at = self.to_host_at(conn);
+        let at = self.due_at_host(conn);
         self.queue.at(at, What::ToHost(conn, Frame::Text(Bytes::from(text)), tag));
     }
 
@@ -305,7 +305,7 @@ impl World {
             format!("{{\"type\":\"heartbeat\",\"x\":\"{}\"}}", "y".repeat(20_000)),
         ];
         let text = self.chance.work.pick(&texts).clone();
-        let at = self.to_host_at(conn);
+        let at = self.due_at_host(conn);
         let frame = match self.chance.work.below(8) {
             0 => Frame::Binary(Bytes::from(text)),
             1 => Frame::Text(Bytes::from_static(b"\xff\xfe{")),

@@ -25,6 +25,7 @@ impl<T> Queue<T> {
     }
 
     /// Takes the next entry.
+    #[allow(clippy::should_implement_trait, reason = "a queue that is added to is no iterator")]
     pub fn next(&mut self) -> Option<(Micros, T)> {
         self.entries.pop_first().map(|((due, _), what)| (due, what))
     }

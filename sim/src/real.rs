@@ -138,7 +138,7 @@ impl World {
                     if let (Tag::Batch(stream, at), Some(socket)) = (tag, self.sockets.get_mut(&conn)) {
                         socket.sent.insert((stream, self.truth.streams[stream].batches[at].number));
                     }
-                    let at = self.to_host_at(conn);
+                    let at = self.due_at_host(conn);
                     self.queue.at(at, What::ToHost(conn, Frame::Text(frame), tag));
                 }
             }

@@ -28,6 +28,7 @@ impl Rng {
     }
 
     /// 64 bits.
+    #[allow(clippy::should_implement_trait, reason = "it never ends, so it gives no Option")]
     pub fn next(&mut self) -> u64 {
         let [a, b, c, d] = &mut self.state;
         let result = b.wrapping_mul(5).rotate_left(7).wrapping_mul(9);

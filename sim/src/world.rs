@@ -97,7 +97,7 @@ pub struct Socket {
     pub(crate) host_open: bool,
     pub(crate) reads: bool,
     pub(crate) attachment: Option<Bytes>,
-    pub(crate) to_host_at: Micros,
+    pub(crate) due_at_host: Micros,
     pub(crate) to_client_at: Micros,
     /// Messages that the machine of this life has, and has not answered.
     pub(crate) expects: VecDeque<Tag>,

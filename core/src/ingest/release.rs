@@ -118,7 +118,9 @@ impl Ingest {
         outcome: &Outcome,
         cx: &mut Context<'_>,
     ) {
-        let Some(Slot::Ready(state)) = self.sources.get_mut(name).filter(|_| *outcome == Outcome::Saved) else { return };
+        let Some(Slot::Ready(state)) = self.sources.get_mut(name).filter(|_| *outcome == Outcome::Saved) else {
+            return;
+        };
         for (epoch, batches) in closed {
             state.named.insert((epoch.clone(), *batches));
             for conn in &state.conns {

@@ -135,7 +135,6 @@ impl Store {
 }
 
 #[cfg(test)]
-#[allow(clippy::wildcard_enum_match_arm, reason = "a test names what it expects")]
 mod tests {
     use super::*;
 
@@ -218,6 +217,7 @@ mod tests {
 
 /// The HTTP path, against a server that answers what a test tells it to.
 #[cfg(test)]
+#[allow(clippy::wildcard_enum_match_arm, reason = "a test names what it expects")]
 mod http_tests {
     use axum::Router;
     use axum::http::{Method, StatusCode, Uri};
