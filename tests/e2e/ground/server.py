@@ -51,7 +51,8 @@ class Answer:
 class Dolake:
     """`dolake serve` on a port of its own. Keeps its folder over restarts."""
 
-    def __init__(self, folder, config=None, store=None, env=None, listen_host="127.0.0.1"):
+    def __init__(self, folder, config=None, store=None, env=None, listen_host="127.0.0.1", under=()):
+        """`under`: a command that runs the binary as its own arguments say, such as a tracer."""
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.store = str(store or self.folder / "lake")
@@ -59,6 +60,7 @@ class Dolake:
         self.config_file = self.folder / "config.json"
         self.config_file.write_text(json.dumps(config or {}))
         self.env = {**os.environ, "RUST_LOG": "info", **(env or {})}
+        self.under = list(under)
         self.port = free_port()
         self.host = listen_host
         self.log_path = self.folder / "serve.log"
@@ -81,7 +83,7 @@ class Dolake:
         """Starts it and waits for its word that it listens."""
         assert self.process is None, "already running"
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen([BINARY, *self.arguments], env=self.env, stdout=subprocess.PIPE, stderr=log)
+            self.process = subprocess.Popen([*self.under, BINARY, *self.arguments], env=self.env, stdout=subprocess.PIPE, stderr=log)
         said = self._first_line()
         match = re.search(r"listening on (http://\S+)", said)
         if not match:

@@ -4,6 +4,7 @@ Written from the wire contract alone, so that it shares no mistake with DoLake's
 """
 
 import collections
+import contextlib
 import itertools
 import json
 import random
@@ -54,8 +55,10 @@ class Socket:
 
     def __init__(self, server, path="/lakehouse", headers=None):
         url = server.ws_url.removesuffix("/lakehouse") + path
-        self.socket = connect(url, max_size=None, compression=None, additional_headers=headers or {}, open_timeout=10,
-                              close_timeout=2, ping_interval=None)
+        self.open = contextlib.ExitStack()
+        self.socket = self.open.enter_context(connect(
+            url, max_size=None, compression=None, additional_headers=headers or {}, open_timeout=10, close_timeout=2,
+            ping_interval=None))
         self.seen = []
         self.unread = collections.deque()
 
@@ -135,7 +138,7 @@ class Socket:
             return closed.rcvd.code if closed.rcvd else None
 
     def close(self):
-        self.socket.close()
+        self.open.close()
 
     def __enter__(self):
         return self
