@@ -224,6 +224,7 @@ fn batches_that_a_former_life_sent_are_skipped_only_if_their_numbers_are_told_to
 #[test]
 fn batches_below_the_resume_number_are_skipped_also_when_they_are_offered_after_it_is_known() {
     let mut alone = Alone::new(ProducerConfig { skip_accepted: true, ..config() });
+    alone.step(ProducerEvent::Wake);
     alone.step(ProducerEvent::Connected(Attempt(0)));
     alone.hear(0, &ack(7, AckStatus::Ok, None));
     alone.hear(0, &ack(5, AckStatus::Persisted, None));

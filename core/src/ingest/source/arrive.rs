@@ -262,10 +262,12 @@ impl Case<'_> {
             let resume = self.epoch.durable.complete_batch();
             return Verdict::Refuse(Refusal::CoveredWithoutEpoch { number, first, last, resume });
         }
-        if !self.is_current() || number <= self.epoch.all.highest_batch() {
+        if !self.is_current() || number <= self.epoch.all.complete_batch() {
             return Verdict::Duplicate { unverified: true };
         }
-        match self.refuse_for_hole() {
+        // Its number is kept, though none of its events is: a hole may wait for just that number.
+        let is_new = number > self.epoch.all.highest_batch();
+        match self.refuse_for_hole().filter(|_| is_new) {
             Some(refusal) => Verdict::Refuse(refusal),
             None => self.take(Some(Vec::new()), self.is_behind_hole()),
         }
