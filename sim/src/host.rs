@@ -344,7 +344,14 @@ impl World {
         } else {
             faults.between(500, 50_000)
         };
-        let is_out = self.now < self.outage_until;
+        let (tables, until) = &self.tables_out;
+        let folder_is_out = match &ask {
+            Ask::Put(key, ..) => {
+                self.now < *until && tables.iter().any(|table| key.contains(&format!("/{}/", table.replace('.', "/"))))
+            }
+            Ask::Get(..) | Ask::Delete(_) => false,
+        };
+        let is_out = self.now < self.outage_until || folder_is_out;
         let refused = faults.chance(self.faults.store_refused) || (is_out && faults.below(2) == 0);
         let lost = faults.chance(self.faults.store_unknown_lost) || is_out;
         if refused {

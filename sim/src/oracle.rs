@@ -316,6 +316,7 @@ impl World {
         self.calm_since = self.now;
         self.faults = crate::plan::Faults::default();
         self.outage_until = 0;
+        self.tables_out.1 = 0;
         for socket in self.sockets.keys().copied().collect::<Vec<_>>() {
             if !self.sockets[&socket].reads {
                 self.cut(socket);

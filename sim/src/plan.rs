@@ -39,6 +39,8 @@ pub struct Faults {
     pub store_slow: u32,
     /// Each second: everything of the store is refused or unknown for a while.
     pub outage: u32,
+    /// Each second: the folders of some tables take no writes for a while (a prefix whose rights were taken away).
+    pub table_outage: u32,
     /// For each piece of work: takes seconds.
     pub work_slow: u32,
     /// For each wake: comes late.
@@ -106,8 +108,16 @@ impl Plan {
         let mut rng = Rng::new(seed, "plan");
         let holes_close = rng.below(4) == 0;
         let faults = if rng.below(5) == 0 { few_faults(&mut rng) } else { swarm(&mut rng) };
+        let mut config = config(&mut rng, holes_close);
+        let mut faults = faults;
+        // Drawn apart, so that seeds keep the runs that they had.
+        let mut apart = Rng::new(seed, "table outages");
+        if apart.below(3) == 0 {
+            faults.table_outage = *apart.pick(&[30_000, 100_000, 300_000]);
+            config.max_parked_bytes = *apart.pick(&[2_000, 8_000, 1 << 20]);
+        }
         Plan {
-            config: config(&mut rng, holes_close),
+            config,
             faults,
             sources: rng.between(1, 4),
             batches: rng.between(8, 40),
@@ -182,6 +192,7 @@ fn swarm(rng: &mut Rng) -> Faults {
         store_lands_late: weigh(30_000),
         store_slow: weigh(50_000),
         outage: weigh(30_000),
+        table_outage: 0,
         work_slow: weigh(100_000),
         wake_late: weigh(100_000),
         wake_spurious: weigh(10_000),

@@ -143,6 +143,8 @@ pub struct World {
     pub(crate) store: Store,
     pub(crate) puts: u64,
     pub(crate) outage_until: Micros,
+    /// Tables whose folders take no writes, and until when.
+    pub(crate) tables_out: (Vec<&'static str>, Micros),
     pub(crate) sockets: BTreeMap<ConnId, Socket>,
     pub(crate) next_conn: u64,
     pub(crate) calls: BTreeMap<CallId, (Micros, Bytes)>,
@@ -183,6 +185,7 @@ impl World {
             store: Store::default(),
             puts: 0,
             outage_until: 0,
+            tables_out: (Vec::new(), 0),
             sockets: BTreeMap::new(),
             next_conn: 1,
             calls: BTreeMap::new(),
@@ -340,6 +343,15 @@ impl World {
                 self.outage_until = self.now + ms * 1_000;
                 self.count("store outage");
                 self.tell(|| format!("the store is out for {ms} ms"));
+            }
+            if self.faults.table_outage > 0 && self.chance.faults.chance(self.faults.table_outage) {
+                let ms = self.chance.faults.between(1_000, 40_000);
+                let only = *self.chance.faults.pick(&crate::truth::TABLES);
+                let others = self.chance.faults.below(3) == 0;
+                let tables = crate::truth::TABLES.into_iter().filter(|table| (*table == only) != others);
+                self.tables_out = (tables.collect(), self.now + ms * 1_000);
+                self.count("table outage");
+                self.tell(|| format!("some tables are out for {ms} ms"));
             }
             if self.chance.clock.chance(self.faults.clock_jump) {
                 let hour = 3_600_000;
