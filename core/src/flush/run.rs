@@ -350,6 +350,7 @@ impl Flusher {
             }
         } else if !others_got_through && others_wait(run, ingest, cx.config) {
             run.give_back();
+            self.hold_off(cx);
         } else {
             return;
         }
@@ -360,7 +361,9 @@ impl Flusher {
 /// Whether batches that the next flush would take with these have events of other tables, as far as memory tells.
 fn others_wait(run: &Run, ingest: &Ingest, config: &Config) -> bool {
     let next = ingest.buffer.plan(Flusher::plan_bytes_max(config));
-    let others = next.into_iter().filter(|place| run.places.binary_search(place).is_err());
+    // The places of a flush stand in the order of their events.
+    let own: BTreeSet<u64> = run.places.iter().copied().collect();
+    let others = next.into_iter().filter(|place| !own.contains(place));
     others.filter_map(|place| ingest.buffer.get(place)).any(|batch| match &batch.hot {
         Some(hot) => hot.tables.iter().any(|table| !run.parts.contains_key(table)),
         None => batch.key.events > 0,
