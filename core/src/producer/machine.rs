@@ -55,7 +55,7 @@ pub struct Producer {
     losses: u32,
     /// Refusals with retry in a row, those of one volley counted once.
     refusals: u32,
-    /// When this session was asked to flush the last of it.
+    /// When DoLake was asked, on this connection, to flush the last of it.
     flush_asked_at: Option<MachineTime>,
     reported: Progress,
 }
