@@ -79,7 +79,7 @@ fn sources(view: &View<'_>) -> Vec<SourceState> {
             source_shard_name: state.shard_name.clone(),
             connections: state.conns.len() as u64,
             last_received_sequence: state.last_received,
-            last_persisted_sequence: view.ingest.held.mark(name, &state.source, &epoch).unwrap_or(0),
+            last_persisted_sequence: state.source.mark(&epoch).unwrap_or(0),
             holes: holes.collect(),
             connected_at: state.connected_at_ms,
             last_activity_at: Some(state.last_activity_ms),

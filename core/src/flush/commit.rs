@@ -63,7 +63,7 @@ impl Flusher {
         for (ident, pointer, figures) in &commit.tables {
             writes.extend(tables.commit_writes(ident, pointer, figures));
         }
-        writes.extend(ingest.release_writes(&run.places, cx));
+        writes.extend(ingest.release_writes(&run.places, commit.parking.iter().map(|(_, share)| &share.key), cx));
         for (number, key) in retried(&run) {
             writes.extend(Family::Parked.delete(number, key, key.frame_bytes as usize));
         }
@@ -226,11 +226,11 @@ impl Flusher {
         let mut unparked: BTreeMap<String, u64> = BTreeMap::new();
         for (number, key) in retried(run) {
             self.parked.remove(&key.table, number, cx.now);
-            ingest.held.remove(&key.source, &key.epoch, key.number);
+            ingest.held.remove(key);
             *unparked.entry(key.source.clone()).or_default() += u64::from(key.events);
         }
         for (number, Share { key, .. }) in parking {
-            ingest.held.add(&key.source, &key.epoch, key.number);
+            ingest.held.add(&key);
             self.parked.add(number, key, cx.now);
         }
         for table in &run.given_up {

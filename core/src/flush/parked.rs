@@ -33,6 +33,8 @@ pub(crate) struct ParkedKey {
     pub(crate) number: u64,
     /// Where the batch was in the journal.
     pub(crate) place: u64,
+    /// The first of its events that is of this table and counts.
+    pub(crate) first: u64,
     /// The batch's last event.
     pub(crate) last: u64,
     /// The batch's event ranges that count, as in its head.
@@ -67,11 +69,11 @@ impl Share {
             let ranges = head.taken.as_ref();
             ranges.is_none_or(|taken| taken.iter().any(|(first, last)| (*first..=*last).contains(&sequence)))
         };
-        let mut events: BTreeMap<u16, u32> = BTreeMap::new();
+        let mut events: BTreeMap<u16, (u64, u32)> = BTreeMap::new();
         for event in batch.events.iter().filter(|event| counts(event.sequence)) {
-            *events.entry(event.table).or_default() += 1;
+            events.entry(event.table).or_insert((event.sequence, 0)).1 += 1;
         }
-        let share = |(table, events): (u16, u32)| {
+        let share = |(table, (first, events)): (u16, (u64, u32))| {
             let table = batch.tables.get(usize::from(table)).expect("events name a table of their batch").clone();
             let key = ParkedKey {
                 table,
@@ -79,6 +81,7 @@ impl Share {
                 epoch: head.epoch.to_string(),
                 number: head.number,
                 place: head.place,
+                first,
                 last: head.last,
                 taken: head.taken.clone(),
                 events,
@@ -279,6 +282,7 @@ mod tests {
             epoch: String::new(),
             number: place,
             place,
+            first: place,
             last: place,
             taken: None,
             events: 2,

@@ -6,7 +6,7 @@ use crate::event::ConnId;
 use crate::ingest::answers;
 use crate::ingest::conn::{CLOSE_POLICY, Ticket};
 use crate::ingest::source::{Greeting, Hello};
-use crate::ingest::{Ingest, Slot};
+use crate::ingest::Ingest;
 use crate::wire::NackReason;
 use crate::wire::client::Connect;
 use crate::wire::server::{AckStatus, BufferStats, LakeState, Nack, ServerMessage, Status};
@@ -28,14 +28,12 @@ impl Ingest {
         }
         let sparse = connect.capabilities.sparse;
         let hello = Hello { epoch: &epoch, last_ack: connect.last_ack_sequence, sparse, conn: Some(conn) };
-        let mut greeting = state.source.connect(hello, cx.now);
+        let greeting = state.source.connect(hello, cx.now);
         state.conns.insert(conn);
         state.source.set_connected(true, cx.now);
         state.shard_name.clone_from(&connect.source_shard_name);
         state.connected_at_ms = Some(cx.wall.0);
         state.last_activity_ms = cx.wall.0;
-        let Some(Slot::Ready(state)) = self.sources.get_mut(&name) else { return };
-        greeting.mark = self.held.mark(&name, &state.source, &epoch);
         if let Some(mark) = greeting.mark {
             state.marked.insert(epoch.clone(), mark);
         }

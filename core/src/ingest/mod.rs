@@ -272,7 +272,8 @@ impl Ingest {
                 .unwrap_or_else(|error| panic!("the journal's row of source {name:?} cannot be read: {error}"))
         });
         let heads = self.restored.remove(&name).unwrap_or_default();
-        let source = Source::restore(saved, heads, cx.now);
+        let mut source = Source::restore(saved, heads, cx.now);
+        source.advance_marks(|epoch| self.held.lowest(&name, epoch));
         let unready = source.heads().map(|head| head.place).collect();
         let state = SourceState {
             source,

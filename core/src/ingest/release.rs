@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::command::{Outcome, Write};
 use crate::context::Context;
+use crate::flush::parked::ParkedKey;
 use crate::ingest::answers;
 use crate::ingest::{Ingest, Slot};
 use crate::journal::Family;
@@ -25,15 +26,23 @@ pub(crate) struct Persisted {
 
 impl Ingest {
     /// The writes that move frontiers and remove the rows of batches; part of the flush's commit.
-    pub(crate) fn release_writes(&self, places: &[u64], cx: &Context<'_>) -> Vec<Write> {
+    /// `parking` is what the commit parks.
+    pub(crate) fn release_writes<'a>(
+        &self,
+        places: &[u64],
+        parking: impl Iterator<Item = &'a ParkedKey>,
+        cx: &Context<'_>,
+    ) -> Vec<Write> {
         let rules = self.rules(cx.config);
+        let mut held = self.held.clone();
+        held.restore(parking);
         let mut writes = Vec::new();
         for (name, places) in self.by_source(places) {
             let Some(Slot::Ready(state)) = self.sources.get(&name) else {
                 panic!("source {name:?} has batches in a flush and is not loaded");
             };
-            let row = state.source.saved_after_release(&places, cx.now, &rules).encode();
-            writes.push(Write::Put(source_key(&name), row.into()));
+            let row = state.source.saved_after_release(&places, |epoch| held.lowest(&name, epoch), cx.now, &rules);
+            writes.push(Write::Put(source_key(&name), row.encode().into()));
         }
         for &place in places {
             let key = &self.buffer.get(place).expect("a flushed batch is in the buffer until released").key;
@@ -51,8 +60,8 @@ impl Ingest {
                 .filter_map(|place| self.buffer.get(*place))
                 .map(|batch| u64::from(batch.key.events))
                 .sum();
-            if let Some(state) = self.state(&name) {
-                state.source.released(&places, cx.now, &rules);
+            if let Some(Slot::Ready(state)) = self.sources.get_mut(&name) {
+                state.source.released(&places, |epoch| self.held.lowest(&name, epoch), cx.now, &rules);
             }
             self.send_marks(&name, events, persisted, cx);
             self.let_go(&name);
@@ -65,6 +74,9 @@ impl Ingest {
     /// Parked events of these sources are in the lake: their marks leave. `events` counts them, by source.
     pub(crate) fn unparked(&mut self, events: &BTreeMap<String, u64>, persisted: &Persisted, cx: &mut Context<'_>) {
         for (name, events) in events {
+            if let Some(Slot::Ready(state)) = self.sources.get_mut(name) {
+                state.source.advance_marks(|epoch| self.held.lowest(name, epoch));
+            }
             self.send_marks(name, *events, persisted, cx);
         }
     }
@@ -84,7 +96,7 @@ impl Ingest {
         let mut messages = Vec::new();
         let epochs: Vec<String> = state.source.epochs().map(ToString::to_string).collect();
         for epoch in epochs {
-            let Some(mark) = self.held.mark(name, &state.source, &epoch) else { continue };
+            let Some(mark) = state.source.mark(&epoch) else { continue };
             let former = state.marked.get(&epoch).copied();
             if former.is_some_and(|former| former >= mark) {
                 continue;

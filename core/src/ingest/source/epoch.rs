@@ -1,6 +1,6 @@
 //! One epoch of a source: its frontiers, its holes, and its batches that are in the journal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::head::{BatchHead, Opening, Place};
@@ -23,14 +23,41 @@ pub(super) struct Epoch {
     pub(super) closed: ClosedGaps,
     /// For the holes of `durable`.
     pub(super) clocks: HoleClocks,
-    /// Sizes of the batches in the journal or on their way there, by first event.
-    pub(super) by_event: BTreeMap<(u64, Place), u64>,
+    /// The batches in the journal or on their way there, by first event.
+    pub(super) by_event: BTreeMap<(u64, Place), Waiting>,
     /// Bytes of those that lie above the first hole of `all`.
     pub(super) waiting_bytes: u64,
-    /// The highest batch that is in the lake with all below it.
+    /// The highest batch that is in the lake with all below it, by number and by event.
     pub(super) mark: Option<u64>,
-    /// Batches in the lake that have one below them which is not: their numbers, by last event.
-    pub(super) unmarked: BTreeMap<u64, u64>,
+    /// Batches that left the journal and are not marked: last event and number.
+    pub(super) unmarked: BTreeSet<(u64, u64)>,
+}
+
+/// A batch in the journal, or on its way there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Waiting {
+    pub(super) number: u64,
+    pub(super) bytes: u64,
+}
+
+/// The lowest event, and the lowest batch number, of what no mark may pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lowest {
+    /// Marks speak of batches whose last event is below this one.
+    pub event: u64,
+    /// Marks are below this number.
+    pub number: u64,
+}
+
+impl Lowest {
+    /// Nothing holds marks down.
+    pub const NOTHING: Lowest = Lowest { event: u64::MAX, number: u64::MAX };
+
+    /// The same with one more batch or share.
+    #[must_use]
+    pub fn with(self, event: u64, number: u64) -> Lowest {
+        Lowest { event: self.event.min(event), number: self.number.min(number) }
+    }
 }
 
 impl Epoch {
@@ -47,7 +74,7 @@ impl Epoch {
             by_event: BTreeMap::new(),
             waiting_bytes: 0,
             mark: None,
-            unmarked: BTreeMap::new(),
+            unmarked: BTreeSet::new(),
         }
     }
 
@@ -56,7 +83,7 @@ impl Epoch {
         let former_end = self.all.complete_end();
         cover(&mut self.all, head, &self.closed);
         self.count_waiting(former_end);
-        self.by_event.insert((head.first, head.place), head.bytes);
+        self.by_event.insert((head.first, head.place), Waiting { number: head.number, bytes: head.bytes });
         if head.first >= self.all.complete_end() {
             self.waiting_bytes += head.bytes;
         }
@@ -75,20 +102,31 @@ impl Epoch {
 
     /// A batch left the journal: it is in the lake.
     pub(super) fn release(&mut self, head: &BatchHead) {
-        let bytes = self.by_event.remove(&(head.first, head.place));
+        let waiting = self.by_event.remove(&(head.first, head.place));
         if head.first >= self.all.complete_end() {
-            self.waiting_bytes -= bytes.unwrap_or(0);
+            self.waiting_bytes -= waiting.map_or(0, |waiting| waiting.bytes);
         }
-        let number = self.unmarked.entry(head.last).or_insert(head.number);
-        *number = head.number.max(*number);
+        self.unmarked.insert((head.last, head.number));
     }
 
-    /// Moves the mark up to the last batch in the lake that has none below it which is not.
-    pub(super) fn advance_mark(&mut self) {
-        let first_waiting = self.by_event.first_key_value().map_or(u64::MAX, |((first, _), _)| *first);
-        let waiting = self.unmarked.split_off(&first_waiting);
-        let marked = std::mem::replace(&mut self.unmarked, waiting);
-        self.mark = self.mark.max(marked.into_values().max());
+    /// Moves the mark up to the last batch in the lake that has none below it which is not. `parked` is what left the
+    /// journal and is not in the lake.
+    ///
+    /// A producer may repeat events under other numbers, so a batch can be low by its number and high by its events, or
+    /// the other way round. A mark is a number, and says that the events of all batches up to it are in the lake: it stays
+    /// below the lowest number of a batch that waits or ends at or above the lowest event that waits.
+    pub(super) fn advance_mark(&mut self, parked: Lowest) {
+        if self.unmarked.is_empty() {
+            return;
+        }
+        let waiting = self.by_event.iter().map(|((first, _), waiting)| (*first, waiting.number));
+        let lowest = waiting.fold(parked, |lowest, (first, number)| lowest.with(first, number));
+        let above = self.unmarked.range((lowest.event, 0)..).map(|(_, number)| *number);
+        let limit = above.fold(lowest.number, u64::min);
+        let below = self.unmarked.range(..(lowest.event, 0)).map(|(_, number)| *number);
+        let marked = below.filter(|number| *number < limit).max();
+        self.unmarked.retain(|(last, number)| lowest.event <= *last || Some(*number) > marked);
+        self.mark = self.mark.max(marked);
     }
 
     /// The holes whose time has run out, but for those that a batch is being written into.
@@ -126,7 +164,7 @@ impl Epoch {
         for head in heads {
             self.by_event.remove(&(head.first, head.place));
         }
-        self.waiting_bytes = self.by_event.range((self.all.complete_end(), 0)..).map(|(_, bytes)| bytes).sum();
+        self.waiting_bytes = self.by_event.range((self.all.complete_end(), 0)..).map(|(_, waiting)| waiting.bytes).sum();
     }
 
     /// Durable batches below the first hole, in the order of their events; pending ones are among them.
@@ -138,7 +176,7 @@ impl Epoch {
     fn count_waiting(&mut self, former_end: u64) {
         let end = self.all.complete_end();
         if self.waiting_bytes > 0 && former_end < end {
-            let freed: u64 = self.by_event.range((former_end, 0)..(end, 0)).map(|(_, bytes)| bytes).sum();
+            let freed: u64 = self.by_event.range((former_end, 0)..(end, 0)).map(|(_, waiting)| waiting.bytes).sum();
             self.waiting_bytes -= freed;
         }
     }

@@ -6,7 +6,7 @@ use super::arrive::{Rules, Take};
 use super::epoch::Epoch;
 use super::known::Known;
 use super::saved::{SavedEpoch, SavedSource};
-use super::{BatchHead, Held, Place, Saving, Source};
+use super::{BatchHead, Held, Lowest, Place, Saving, Source};
 use crate::ingest::frontier::Gap;
 use crate::time::MachineTime;
 
@@ -39,17 +39,30 @@ impl Source {
     }
 
     /// The control row as it will be once these batches have left the journal, for the transaction that removes them.
-    pub fn saved_after_release(&self, places: &[Place], now: MachineTime, rules: &Rules) -> SavedSource {
+    /// `parked` tells of each epoch what will not be in the lake by then.
+    pub fn saved_after_release(
+        &self,
+        places: &[Place],
+        parked: impl Fn(&str) -> Lowest,
+        now: MachineTime,
+        rules: &Rules,
+    ) -> SavedSource {
         let mut after = self.clone();
-        after.released(places, now, rules);
+        after.released(places, parked, now, rules);
         after.to_saved(now)
     }
 
-    /// These batches are in the lake, and have left the journal.
+    /// These batches have left the journal: they are in the lake, but for what is parked.
     ///
     /// # Panics
     /// If one of them is not durable in the journal.
-    pub fn released(&mut self, places: &[Place], now: MachineTime, rules: &Rules) {
+    pub fn released(
+        &mut self,
+        places: &[Place],
+        parked: impl Fn(&str) -> Lowest,
+        now: MachineTime,
+        rules: &Rules,
+    ) {
         for place in places {
             let held = self.held.remove(place);
             let held = held.filter(|held| held.saving == Saving::Applied);
@@ -57,10 +70,15 @@ impl Source {
             self.known.release((held.epoch, held.head.number), *place);
             self.epochs[held.epoch].release(&held.head);
         }
-        for epoch in &mut self.epochs {
-            epoch.advance_mark();
-        }
+        self.advance_marks(parked);
         self.known.trim(now, rules.window_ms);
+    }
+
+    /// Moves marks up to what is in the lake: parked events came into it, or the source was just restored.
+    pub fn advance_marks(&mut self, parked: impl Fn(&str) -> Lowest) {
+        for epoch in &mut self.epochs {
+            epoch.advance_mark(parked(&epoch.name));
+        }
     }
 
     /// A batch that was taken is being saved.

@@ -31,6 +31,7 @@ use crate::time::MachineTime;
 
 pub use arrive::{Arrival, Refused, Rules, Take, Verdict};
 use epoch::Epoch;
+pub use epoch::Lowest;
 pub use head::{BatchHead, Fingerprint, Opening, Place};
 use known::Known;
 pub use refusal::{Refusal, closed_hole_message};

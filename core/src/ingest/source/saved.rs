@@ -1,6 +1,6 @@
 //! A source's control row: what is known of it beside the heads of its batches in the journal.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -36,7 +36,7 @@ pub(super) struct SavedEpoch {
     closed: ClosedGaps,
     clocks: HoleClocks,
     mark: Option<u64>,
-    unmarked: BTreeMap<u64, u64>,
+    unmarked: BTreeSet<(u64, u64)>,
 }
 
 /// A remembered batch. Numbers are differences to the entry before it, and its first event to the one after the entry

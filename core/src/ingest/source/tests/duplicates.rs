@@ -1,7 +1,7 @@
 //! The rules 1 to 4 for a batch that arrives.
 
 use super::lab::{Lab, Sent, batch, rules};
-use crate::ingest::source::{Opening, Rules, Verdict};
+use crate::ingest::source::{Lowest, Opening, Rules, Verdict};
 
 /// Ten batches of ten events each, flushed, and 20 more that push the first ones out of memory.
 fn old_lab(epoch: &str) -> Lab {
@@ -180,6 +180,38 @@ fn a_mark_covers_only_what_is_in_the_lake_with_all_below_it() {
     lab.release(&[1]);
     assert_eq!(lab.source.mark("e"), Some(3));
     assert_eq!(lab.resume(), Some(3));
+}
+
+#[test]
+fn a_mark_passes_no_lower_number_that_waits_though_the_events_are_low() {
+    let mut lab = Lab::new();
+    lab.fill(&[(1, 1, 10), (2, 11, 20), (3, 21, 30)]);
+    assert_eq!(lab.send(5, 1, 10), "taken 0, 10 repeats");
+    lab.release(&[0, 3]);
+    assert_eq!(lab.source.mark("e"), Some(1), "batches 2 and 3 wait, below 5");
+    lab.flush();
+    assert_eq!(lab.source.mark("e"), Some(5));
+}
+
+#[test]
+fn a_mark_passes_no_parked_event_under_whatever_number_it_was_repeated() {
+    let mut lab = Lab::new();
+    lab.fill(&[(1, 1, 10), (2, 11, 20), (3, 21, 30)]);
+    assert_eq!(lab.send(4, 15, 25), "taken 0, 11 repeats");
+    let parked = Lowest { event: 25, number: 3 };
+    lab.release_but(&[0, 1, 2, 3], parked);
+    assert_eq!(lab.source.mark("e"), Some(2));
+    lab.restart();
+    lab.source.advance_marks(|_| parked);
+    assert_eq!(lab.source.mark("e"), Some(2));
+    lab.source.advance_marks(|_| Lowest::NOTHING);
+    assert_eq!(lab.source.mark("e"), Some(4));
+
+    lab.fill(&[(9, 31, 40)]);
+    assert_eq!(lab.send(10, 31, 35), "taken 0, 5 repeats");
+    lab.fill(&[(11, 41, 50)]);
+    lab.release_but(&[4, 5, 6], Lowest { event: 33, number: 9 });
+    assert_eq!(lab.source.mark("e"), Some(4), "10 and 11 end above the parked event");
 }
 
 #[test]

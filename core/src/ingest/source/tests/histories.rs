@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::lab::{Sent, events, rules};
+use super::lab::{Sent, events, nothing_parked, rules};
 use crate::ingest::source::{Arrival, BatchHead, Opening, Place, Refusal, Rules, SavedSource, Source, Take, Verdict};
 use crate::time::MachineTime;
 
@@ -311,9 +311,9 @@ impl World {
     fn flush(&mut self, share: usize, succeeds: bool) {
         let flushable = self.source.flushable();
         let places: Vec<Place> = flushable.iter().copied().filter(|place| place % 3 < share as u64).collect();
-        let row = self.source.saved_after_release(&places, self.now, &self.rules);
+        let row = self.source.saved_after_release(&places, nothing_parked, self.now, &self.rules);
         if succeeds {
-            self.source.released(&places, self.now, &self.rules);
+            self.source.released(&places, nothing_parked, self.now, &self.rules);
             self.row = Some(row);
             for place in &places {
                 self.heads.remove(place);
@@ -374,7 +374,7 @@ impl World {
                 .by_event
                 .iter()
                 .filter(|((first, _), _)| *first >= state.all.complete_end())
-                .map(|(_, b)| b)
+                .map(|(_, waiting)| waiting.bytes)
                 .sum();
             assert_eq!(state.waiting_bytes, waiting);
             if let Some(mark) = state.mark {
@@ -383,6 +383,9 @@ impl World {
                 let below = self.taken.range((epoch, 0)..=(epoch, last)).map(|(event, _)| *event);
                 let missing: Vec<EventKey> = below.filter(|event| !self.lake.contains(event)).collect();
                 assert_eq!(missing, [], "the mark {mark} passes what is not in the lake");
+                let waiting = self.heads.values().filter(|head| &*head.epoch == name && head.number <= mark);
+                let waiting: Vec<u64> = waiting.map(|head| head.number).collect();
+                assert!(waiting.is_empty(), "the mark {mark} passes batches {waiting:?} that wait");
             }
         }
     }

@@ -2,10 +2,14 @@
 
 use crate::event::ConnId;
 use crate::ingest::source::{
-    Arrival, BatchHead, Greeting, Hello, Opening, Place, Refused, Rules, SavedSource, Source, Verdict,
+    Arrival, BatchHead, Greeting, Hello, Lowest, Opening, Place, Refused, Rules, SavedSource, Source, Verdict,
 };
 use crate::time::MachineTime;
 use crate::wire::batch::{EventView, Operation, Span};
+
+pub(super) fn nothing_parked(_epoch: &str) -> Lowest {
+    Lowest::NOTHING
+}
 
 pub(super) fn rules() -> Rules {
     Rules {
@@ -142,8 +146,13 @@ impl Lab {
     }
 
     pub(super) fn release(&mut self, places: &[Place]) {
-        let row = self.source.saved_after_release(places, self.now, &self.rules);
-        self.source.released(places, self.now, &self.rules);
+        self.release_but(places, Lowest::NOTHING);
+    }
+
+    /// Releases batches of which something is parked.
+    pub(super) fn release_but(&mut self, places: &[Place], parked: Lowest) {
+        let row = self.source.saved_after_release(places, |_| parked, self.now, &self.rules);
+        self.source.released(places, |_| parked, self.now, &self.rules);
         self.row = Some(row);
     }
 

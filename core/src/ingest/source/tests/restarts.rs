@@ -1,6 +1,6 @@
 //! What a restart keeps, and how much of it there is.
 
-use super::lab::{Lab, Sent, batch};
+use super::lab::{Lab, Sent, batch, nothing_parked};
 use crate::ingest::source::{Opening, SavedSource};
 
 /// Restarts right after a save, and asserts that nothing that survives has changed.
@@ -65,7 +65,7 @@ fn a_release_that_fails_changes_nothing() {
     let mut lab = Lab::new();
     lab.fill(&[(1, 1, 10), (2, 11, 20)]);
     let before = lab.source.clone();
-    let row = lab.source.saved_after_release(&[0, 1], lab.now, &lab.rules);
+    let row = lab.source.saved_after_release(&[0, 1], nothing_parked, lab.now, &lab.rules);
     assert_eq!(lab.source, before);
     lab.flush();
     assert_eq!(lab.row, Some(row));
