@@ -282,21 +282,13 @@ impl Calls {
     pub(crate) fn metadata_read(&mut self, call: CallId, outcome: Outcome, cx: &mut Context<'_>) {
         let Some(Call::Metadata(wanted)) = self.open.remove(&call) else { return };
         let unavailable = |message: String| HttpError::catalog(ErrorKind::Unavailable, message).retry_after_ms(1_000);
-        let answer = match outcome {
-            Outcome::Got(bytes) => wanted.finish(&bytes, &self.table_config),
-            Outcome::Absent => {
+        let answer = match outcome.of_get().done() {
+            Ok(Some(bytes)) => wanted.finish(&bytes, &self.table_config),
+            Ok(None) => {
                 let message = format!("{}: expected table metadata, got nothing", wanted.metadata_location);
                 Err(HttpError::catalog(ErrorKind::Internal, message))
             }
-            Outcome::Refused(failure) | Outcome::Unknown(failure) => {
-                Err(unavailable(format!("the store failed ({}): try again", failure.message)))
-            }
-            outcome @ (Outcome::Saved
-            | Outcome::Loaded(_)
-            | Outcome::Put
-            | Outcome::Deleted
-            | Outcome::Worked(_)
-            | Outcome::Conflict) => panic!("a host answered a get with {outcome:?}"),
+            Err(failure) => Err(unavailable(format!("the store failed ({}): try again", failure.message))),
         };
         Calls::respond(call, answer.unwrap_or_else(|error| error.answer()), cx);
     }

@@ -207,6 +207,81 @@ pub enum Outcome {
     Unknown(Failure),
 }
 
+/// How a command ended, once it is known which kind of command it was.
+#[derive(Debug)]
+pub(crate) enum Ending<T> {
+    /// It had its effect, and brought this.
+    Done(T),
+    /// As [`Outcome::Refused`].
+    Refused(Failure),
+    /// As [`Outcome::Unknown`].
+    Unknown(Failure),
+}
+
+impl<T> Ending<T> {
+    /// For those to whom both failures are one.
+    pub(crate) fn done(self) -> Result<T, Failure> {
+        match self {
+            Ending::Done(brought) => Ok(brought),
+            Ending::Refused(failure) | Ending::Unknown(failure) => Err(failure),
+        }
+    }
+}
+
+/// What each kind of command may end with. Anything else is a host that does not keep to [`Command`], and panics.
+#[expect(clippy::wildcard_enum_match_arm, reason = "all that a kind of command cannot end with is the same mistake")]
+impl Outcome {
+    /// Of a `Save`.
+    pub(crate) fn of_save(self) -> Ending<()> {
+        match self {
+            Outcome::Saved => Ending::Done(()),
+            other => other.failed("Save"),
+        }
+    }
+
+    /// Of a `Load`.
+    pub(crate) fn of_load(self) -> Ending<Vec<(Key, Bytes)>> {
+        match self {
+            Outcome::Loaded(entries) => Ending::Done(entries),
+            other => other.failed("Load"),
+        }
+    }
+
+    /// Of a `Put`: whether it found something there.
+    pub(crate) fn of_put(self) -> Ending<bool> {
+        match self {
+            Outcome::Put => Ending::Done(false),
+            Outcome::Conflict => Ending::Done(true),
+            other => other.failed("Put"),
+        }
+    }
+
+    /// Of a `Get`: nothing, where nothing is.
+    pub(crate) fn of_get(self) -> Ending<Option<Bytes>> {
+        match self {
+            Outcome::Got(bytes) => Ending::Done(Some(bytes)),
+            Outcome::Absent => Ending::Done(None),
+            other => other.failed("Get"),
+        }
+    }
+
+    /// Of a `Work`, which cannot fail.
+    pub(crate) fn of_work(self) -> JobOutput {
+        match self {
+            Outcome::Worked(output) => *output,
+            other => panic!("a host answered Work with {other:?}"),
+        }
+    }
+
+    fn failed<T>(self, command: &str) -> Ending<T> {
+        match self {
+            Outcome::Refused(failure) => Ending::Refused(failure),
+            Outcome::Unknown(failure) => Ending::Unknown(failure),
+            other => panic!("a host answered {command} with {other:?}"),
+        }
+    }
+}
+
 /// Why a command failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {

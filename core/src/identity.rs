@@ -88,25 +88,20 @@ impl Identity {
 
     /// A step ended.
     pub(crate) fn done(&mut self, step: IdentityOp, outcome: Outcome, cx: &mut Context<'_>) {
-        match (step, outcome) {
-            (IdentityOp::SaveRow, Outcome::Saved) => self.issue(IdentityOp::PutMarker, cx),
-            (IdentityOp::PutMarker, Outcome::Put) => self.settle(cx),
-            // Something is there: another lake's marker, or one's own from a put that seemed to fail.
-            (IdentityOp::PutMarker, Outcome::Conflict) => self.issue(IdentityOp::GetMarker, cx),
-            (IdentityOp::GetMarker, Outcome::Got(bytes)) => self.compare(&bytes, cx),
-            (IdentityOp::GetMarker, Outcome::Absent) => self.issue(IdentityOp::PutMarker, cx),
-            (step, Outcome::Refused(failure) | Outcome::Unknown(failure)) => self.later(step, &failure, cx),
-            (
-                step,
-                outcome @ (Outcome::Saved
-                | Outcome::Loaded(_)
-                | Outcome::Put
-                | Outcome::Got(_)
-                | Outcome::Deleted
-                | Outcome::Worked(_)
-                | Outcome::Absent
-                | Outcome::Conflict),
-            ) => panic!("a host answered {step:?} with {outcome:?}"),
+        let ended = match step {
+            IdentityOp::SaveRow => outcome.of_save().done().map(|()| self.issue(IdentityOp::PutMarker, cx)),
+            IdentityOp::PutMarker => outcome.of_put().done().map(|is_there| match is_there {
+                false => self.settle(cx),
+                // Another lake's marker, or one's own from a put that seemed to fail.
+                true => self.issue(IdentityOp::GetMarker, cx),
+            }),
+            IdentityOp::GetMarker => outcome.of_get().done().map(|found| match found {
+                Some(bytes) => self.compare(&bytes, cx),
+                None => self.issue(IdentityOp::PutMarker, cx),
+            }),
+        };
+        if let Err(failure) = ended {
+            self.later(step, &failure, cx);
         }
     }
 

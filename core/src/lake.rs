@@ -210,20 +210,8 @@ impl Rooms {
             Pending::SaveRow => {} // The row is written again with the next release of its source.
             Pending::SaveClosed { source, closed } => ingest.closed_saved(&source, &closed, &outcome, cx),
             Pending::SavePlan => flusher.planned(outcome == Outcome::Saved, tables, ingest, cx),
-            Pending::LoadBatch { run, place } => flusher.batch_loaded(run, place, outcome, tables, ingest, cx),
-            Pending::LoadParked { run, number } => flusher.parked_loaded(run, number, outcome, tables, ingest, cx),
-            Pending::Encode { table } => match outcome {
-                Outcome::Worked(output) => flusher.encoded(&table, *output, tables, ingest, cx),
-                outcome @ (Outcome::Saved
-                | Outcome::Loaded(_)
-                | Outcome::Put
-                | Outcome::Got(_)
-                | Outcome::Deleted
-                | Outcome::Absent
-                | Outcome::Conflict
-                | Outcome::Refused(_)
-                | Outcome::Unknown(_)) => panic!("a host answered work with {outcome:?}"),
-            },
+            Pending::LoadEntry { run, entry } => flusher.entry_loaded(run, entry, outcome, tables, ingest, cx),
+            Pending::Encode { table } => flusher.encoded(&table, outcome.of_work(), tables, ingest, cx),
             Pending::Store(call) => flusher.stored(call, outcome, tables, ingest, cx),
             Pending::SaveCommit => flusher.commit_saved(outcome, tables, ingest, cx),
             Pending::ReadBackCommit => flusher.commit_read_back(outcome, tables, ingest, cx),

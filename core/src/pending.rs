@@ -2,6 +2,7 @@
 
 use crate::event::CallId;
 use crate::flush::call::StoreCall;
+use crate::flush::run::Entry;
 
 /// The purpose of an open command. Its `Done` goes to the room that is named here.
 #[derive(Debug)]
@@ -34,19 +35,12 @@ pub(crate) enum Pending {
     },
     /// The flush plan is being written.
     SavePlan,
-    /// A cold batch of the flush is being loaded.
-    LoadBatch {
+    /// A cold batch, or a parked share that the flush tries, is being loaded.
+    LoadEntry {
         /// The flush and its attempt.
         run: (u64, u32),
-        /// Its place.
-        place: u64,
-    },
-    /// Parked events that the flush tries are being loaded.
-    LoadParked {
-        /// The flush and its attempt.
-        run: (u64, u32),
-        /// Their number.
-        number: u64,
+        /// What is loaded.
+        entry: Entry,
     },
     /// Events of one table are being encoded.
     Encode {

@@ -11,6 +11,7 @@ import subprocess
 import time
 
 import pytest
+import websockets
 
 from ground.engines import connect_duckdb, scan_folder, table_folders
 from ground.server import BINARY, Dolake, free_port, run
@@ -33,6 +34,32 @@ def test_a_used_port(tmp_path):
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         assert address in refused("--listen", address, "--store", tmp_path / "lake")
+
+
+def test_an_address_that_others_reach_needs_a_word(tmp_path):
+    address = f"0.0.0.0:{free_port()}"
+    assert "--insecure" in refused("--listen", address, "--store", tmp_path / "lake")
+    assert not (tmp_path / "lake").exists()
+    server = Dolake(tmp_path, listen_host="0.0.0.0", env={"DOLAKE_INSECURE": "true"})
+    with server:
+        assert server.get("/health").status == 200
+
+
+def test_a_row_of_a_source_that_cannot_be_read_ends_the_server_with_a_line(serve):
+    server = serve()
+    with Socket(server) as socket:
+        socket.batch("a", 1, inserts(1, 3))
+        socket.flush("a")
+    server.stop()
+    with contextlib.closing(sqlite3.connect(server.journal)) as journal:
+        changed = journal.execute("UPDATE entries SET value = x'0177' WHERE key = CAST('s/a' AS BLOB)").rowcount
+        assert changed == 1
+        journal.commit()
+    server.start()
+    with Socket(server) as socket, pytest.raises(websockets.ConnectionClosed):
+        socket.hello("a")
+    assert server.process.wait(timeout=30) == 2
+    assert "source \"a\"" in server.log() and "panicked" not in server.log()
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
@@ -190,6 +217,15 @@ def test_verify_finds_what_is_not_true(serve, harm):
     done = run("verify", "--store", server.store, "--journal", server.journal)
     assert done.returncode == 1, (done.stdout, done.stderr)
     assert victim.name in done.stdout + done.stderr
+
+
+def test_the_demo_can_be_played_again_in_its_folder(tmp_path):
+    for _ in range(2):
+        done = run("demo", "--dir", tmp_path, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "All 5282 events" in done.stdout and "Verified" in done.stdout
+    rows, = connect_duckdb().execute(f"SELECT count(*) FROM iceberg_scan('{table_folders(tmp_path / 'lake')['flights']}')").fetchone()
+    assert rows == 4179
 
 
 def test_verify_and_tables_can_answer_in_json(serve):

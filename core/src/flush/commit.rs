@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::catalog::state::{TableFigures, Tables};
 use crate::catalog::{TableIdent, TablePointer};
-use crate::command::{Failure, Key, Outcome};
+use crate::command::{Ending, Failure, Key, Outcome};
 use crate::context::Context;
 use crate::flush::breaker::backoff_ms;
 use crate::flush::parked::{ParkedKey, Share};
@@ -88,22 +88,10 @@ impl Flusher {
         ingest: &mut Ingest,
         cx: &mut Context<'_>,
     ) {
-        match outcome {
-            Outcome::Saved => self.committed(tables, ingest, cx),
-            Outcome::Refused(failure) => self.commit_later(&failure, cx),
-            Outcome::Unknown(_) => {
-                // Whether it took effect decides everything: read the row back that it writes.
-                let key = Key::from_static(FLUSH_KEY);
-                let after = Key::from([FLUSH_KEY, &[0]].concat());
-                cx.load((key, after), Pending::ReadBackCommit);
-            }
-            outcome @ (Outcome::Loaded(_)
-            | Outcome::Put
-            | Outcome::Got(_)
-            | Outcome::Deleted
-            | Outcome::Worked(_)
-            | Outcome::Absent
-            | Outcome::Conflict) => panic!("a host answered a save with {outcome:?}"),
+        match outcome.of_save() {
+            Ending::Done(()) => self.committed(tables, ingest, cx),
+            Ending::Refused(failure) => self.commit_later(&failure, cx),
+            Ending::Unknown(_) => read_commit_back(cx),
         }
     }
 
@@ -115,20 +103,8 @@ impl Flusher {
         ingest: &mut Ingest,
         cx: &mut Context<'_>,
     ) {
-        let row = match outcome {
-            Outcome::Loaded(entries) => entries.first().map(|(key, value)| journal::decode::<FlushRow>(key, value)),
-            Outcome::Refused(_) | Outcome::Unknown(_) => {
-                self.commit_saved(outcome_unknown(), tables, ingest, cx);
-                return;
-            }
-            outcome @ (Outcome::Saved
-            | Outcome::Put
-            | Outcome::Got(_)
-            | Outcome::Deleted
-            | Outcome::Worked(_)
-            | Outcome::Absent
-            | Outcome::Conflict) => panic!("a host answered a load with {outcome:?}"),
-        };
+        let Ok(entries) = outcome.of_load().done() else { return read_commit_back(cx) };
+        let row = entries.first().map(|(key, value)| journal::decode::<FlushRow>(key, value));
         let Phase::Committing(run, _) = &self.phase else { return };
         match row {
             Some(Ok(row)) if row.flush > run.flush => self.committed(tables, ingest, cx),
@@ -256,8 +232,11 @@ fn garbage(run: &Run) -> Vec<(String, i64)> {
     dropped.chain(run.abandoned.iter().map(|location| (location.clone(), 0))).collect()
 }
 
-fn outcome_unknown() -> Outcome {
-    Outcome::Unknown(Failure { message: "the journal cannot be read back".to_owned(), retry_after_ms: None })
+/// Whether an unknown commit took effect decides everything: the row that it writes is read back.
+fn read_commit_back(cx: &mut Context<'_>) {
+    let key = Key::from_static(FLUSH_KEY);
+    let after = Key::from([FLUSH_KEY, &[0]].concat());
+    cx.load((key, after), Pending::ReadBackCommit);
 }
 
 fn moved(part: &TablePart, run: &Run, cx: &Context<'_>) -> (TableIdent, TablePointer, TableFigures) {

@@ -33,7 +33,7 @@ use crate::ingest::Ingest;
 use crate::journal::rows::FlushRow;
 use crate::time::MachineTime;
 use breaker::{Breaker, BreakerState, backoff_ms};
-use call::StoreCall;
+use call::{Action, StoreCall};
 use hints::Hints;
 use parked::{Parked, ParkedKey};
 use plan::Requests;
@@ -167,21 +167,12 @@ impl Flusher {
         ingest: &mut Ingest,
         cx: &mut Context<'_>,
     ) {
-        let result = match (&call.action, outcome) {
-            (_, Outcome::Got(bytes)) => Ok(bytes),
-            (_, Outcome::Put) => Ok(Bytes::new()),
-            (_, Outcome::Absent) => {
-                Err(Failure { message: "the object is not there".to_owned(), retry_after_ms: None })
+        let absent = || Failure { message: "the object is not there".to_owned(), retry_after_ms: None };
+        let result = match &call.action {
+            Action::Write(_) => outcome.of_put().done().map(|_| Bytes::new()),
+            Action::ReadMetadata | Action::ReadManifestList | Action::ReadManifest(_) | Action::ReadFrontier => {
+                outcome.of_get().done().and_then(|found| found.ok_or_else(absent))
             }
-            (_, Outcome::Refused(failure) | Outcome::Unknown(failure)) => Err(failure),
-            (
-                action,
-                outcome @ (Outcome::Saved
-                | Outcome::Loaded(_)
-                | Outcome::Deleted
-                | Outcome::Worked(_)
-                | Outcome::Conflict),
-            ) => panic!("a host answered the store command {action:?} with {outcome:?}"),
         };
         match result {
             Ok(bytes) => {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::catalog::ident::TableIdent;
 use crate::catalog::state::Tables;
-use crate::command::{Key, Outcome};
+use crate::command::{Command, Key, Outcome};
 use crate::config::Config;
 use crate::context::Context;
 use crate::flush::call::StoreCall;
@@ -85,7 +85,7 @@ impl Run {
                 }
                 None => {
                     missing += 1;
-                    cx.load(Family::Batch.range(place), Pending::LoadBatch { run: self.name(), place });
+                    Entry::New(place).load(self.name(), cx);
                 }
             }
         }
@@ -192,28 +192,30 @@ impl Run {
     }
 }
 
-/// What a load from the journal brought.
-fn loaded(outcome: Outcome) -> Result<Vec<(Key, Bytes)>, String> {
-    match outcome {
-        Outcome::Loaded(chunks) => Ok(chunks),
-        Outcome::Refused(failure) | Outcome::Unknown(failure) => Err(failure.message),
-        outcome @ (Outcome::Saved
-        | Outcome::Put
-        | Outcome::Got(_)
-        | Outcome::Deleted
-        | Outcome::Worked(_)
-        | Outcome::Absent
-        | Outcome::Conflict) => panic!("a host answered a load with {outcome:?}"),
-    }
+/// An entry of the journal with events that a flush wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// The batch at this place.
+    New(u64),
+    /// The parked share with this number.
+    Parked(u64),
 }
 
-/// The frame that an entry of the journal holds.
-fn frame(chunks: Vec<(Key, Bytes)>, what: &str, number: u64) -> Arc<CdcBatch> {
-    let frame = journal::join(chunks).unwrap_or_else(|| panic!("the journal lost the {what} {number}"));
-    let batch = reread(frame).unwrap_or_else(|error| {
-        panic!("the journal's {what} {number} was accepted once and is unreadable now: {error}")
-    });
-    Arc::new(batch)
+impl Entry {
+    fn load(self, run: (u64, u32), cx: &mut Context<'_>) {
+        let range = match self {
+            Entry::New(place) => Family::Batch.range(place),
+            Entry::Parked(number) => Family::Parked.range(number),
+        };
+        cx.load(range, Pending::LoadEntry { run, entry: self });
+    }
+
+    /// The batch in its chunks. The error says what is wrong with the journal.
+    fn read(self, chunks: Vec<(Key, Bytes)>) -> Result<Arc<CdcBatch>, String> {
+        let frame = journal::join(chunks).ok_or_else(|| format!("the journal lost {self:?}, which was acked"))?;
+        let batch = reread(frame);
+        batch.map(Arc::new).map_err(|error| format!("the journal's {self:?} was accepted and cannot be read: {error}"))
+    }
 }
 
 impl Flusher {
@@ -228,26 +230,36 @@ impl Flusher {
         }
     }
 
-    /// A cold batch came back from the journal.
-    pub(crate) fn batch_loaded(
+    /// A cold batch, or a parked share that is tried again, came back from the journal.
+    pub(crate) fn entry_loaded(
         &mut self,
         name: (u64, u32),
-        place: u64,
+        entry: Entry,
         outcome: Outcome,
         tables: &Tables,
         ingest: &mut Ingest,
         cx: &mut Context<'_>,
     ) {
         let Some((mut run, missing)) = self.loading(name) else { return };
-        let chunks = match loaded(outcome) {
-            Ok(chunks) => chunks,
-            Err(why) => return self.give_up(&why, cx),
+        let batch = match outcome.of_load().done().map(|chunks| entry.read(chunks)) {
+            Ok(Ok(batch)) => batch,
+            Ok(Err(reason)) => return cx.out.push(Command::Halt { reason }),
+            Err(failure) => return self.give_up(&failure.message, cx),
         };
-        let key = ingest.buffer.get(place).expect("planned batches stay in the buffer until released").key.clone();
-        run.batches.insert(place, (key, frame(chunks, "batch at place", place)));
-        self.phase = match missing - 1 {
-            0 => self.take_up(run, tables, cx),
-            missing => Phase::Loading(run, missing),
+        match entry {
+            Entry::New(place) => {
+                let buffered = ingest.buffer.get(place).expect("planned batches stay in the buffer until released");
+                run.batches.insert(place, (buffered.key.clone(), batch));
+            }
+            Entry::Parked(number) => {
+                let key = run.wanted.remove(&number).expect("an entry is loaded once");
+                run.retried.insert(number, Share { key, batch, parked: Some(number) });
+            }
+        }
+        self.phase = match (missing - 1, entry) {
+            (0, Entry::New(_)) => self.take_up(run, tables, cx),
+            (0, Entry::Parked(_)) => self.start(run, tables, cx),
+            (missing, _) => Phase::Loading(run, missing),
         };
         self.go_on(tables, ingest, cx);
     }
@@ -256,34 +268,9 @@ impl Flusher {
     pub(crate) fn take_up(&mut self, mut run: Box<Run>, tables: &Tables, cx: &mut Context<'_>) -> Phase {
         let numbers = run.sort(&self.parked, cx.config, cx.now);
         for &number in &numbers {
-            cx.load(Family::Parked.range(number), Pending::LoadParked { run: run.name(), number });
+            Entry::Parked(number).load(run.name(), cx);
         }
         if numbers.is_empty() { self.start(run, tables, cx) } else { Phase::Loading(run, numbers.len()) }
-    }
-
-    /// A parked entry came back from the journal.
-    pub(crate) fn parked_loaded(
-        &mut self,
-        name: (u64, u32),
-        number: u64,
-        outcome: Outcome,
-        tables: &Tables,
-        ingest: &mut Ingest,
-        cx: &mut Context<'_>,
-    ) {
-        let Some((mut run, missing)) = self.loading(name) else { return };
-        let chunks = match loaded(outcome) {
-            Ok(chunks) => chunks,
-            Err(why) => return self.give_up(&why, cx),
-        };
-        let key = run.wanted.remove(&number).expect("an entry is loaded once");
-        let batch = frame(chunks, "parked entry", number);
-        run.retried.insert(number, Share { key, batch, parked: Some(number) });
-        self.phase = match missing - 1 {
-            0 => self.start(run, tables, cx),
-            missing => Phase::Loading(run, missing),
-        };
-        self.go_on(tables, ingest, cx);
     }
 
     /// Ends a flush that has written nothing yet. What it planned stays where it is.

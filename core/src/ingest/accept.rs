@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::catalog::split_table_name;
-use crate::command::Outcome;
+use crate::command::{Ending, Outcome};
 use crate::context::Context;
 use crate::event::{ConnId, Frame};
 use crate::ingest::answers::{self, Refused};
@@ -225,35 +225,19 @@ impl Ingest {
 
     /// A batch's save ended.
     pub(crate) fn batch_saved(&mut self, place: u64, outcome: Outcome, cx: &mut Context<'_>) {
-        match outcome {
-            Outcome::Saved => self.durable(place, cx),
-            Outcome::Refused(failure) => self.lost(place, &failure.message, cx),
-            Outcome::Unknown(_) => self.read_back(place, cx),
-            outcome @ (Outcome::Loaded(_)
-            | Outcome::Put
-            | Outcome::Got(_)
-            | Outcome::Deleted
-            | Outcome::Worked(_)
-            | Outcome::Absent
-            | Outcome::Conflict) => panic!("a host answered a save with {outcome:?}"),
+        match outcome.of_save() {
+            Ending::Done(()) => self.durable(place, cx),
+            Ending::Refused(failure) => self.lost(place, &failure.message, cx),
+            Ending::Unknown(_) => self.read_back(place, cx),
         }
     }
 
     /// The key of a batch whose save is unknown was read back.
     pub(crate) fn batch_read_back(&mut self, place: u64, outcome: Outcome, cx: &mut Context<'_>) {
-        match outcome {
-            Outcome::Loaded(entries) if entries.is_empty() => self.lost(place, "the journal did not take it", cx),
-            Outcome::Loaded(_) => self.durable(place, cx),
-            Outcome::Refused(_) | Outcome::Unknown(_) => {
-                self.reloads.push((cx.now.after_ms(super::RELOAD_MS), Reload::Batch(place)));
-            }
-            outcome @ (Outcome::Saved
-            | Outcome::Put
-            | Outcome::Got(_)
-            | Outcome::Deleted
-            | Outcome::Worked(_)
-            | Outcome::Absent
-            | Outcome::Conflict) => panic!("a host answered a load with {outcome:?}"),
+        match outcome.of_load().done() {
+            Ok(entries) if entries.is_empty() => self.lost(place, "the journal did not take it", cx),
+            Ok(_) => self.durable(place, cx),
+            Err(_) => self.reloads.push((cx.now.after_ms(super::RELOAD_MS), Reload::Batch(place))),
         }
     }
 

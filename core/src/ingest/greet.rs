@@ -3,10 +3,10 @@
 use crate::command::Command;
 use crate::context::Context;
 use crate::event::ConnId;
+use crate::ingest::Ingest;
 use crate::ingest::answers;
 use crate::ingest::conn::{CLOSE_POLICY, Ticket};
 use crate::ingest::source::{Greeting, Hello};
-use crate::ingest::Ingest;
 use crate::wire::NackReason;
 use crate::wire::client::Connect;
 use crate::wire::server::{AckStatus, BufferStats, LakeState, Nack, ServerMessage, Status};

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::command::Outcome;
+use crate::command::{Command, Outcome};
 use crate::config::Config;
 use crate::context::Context;
 use crate::event::{CallId, ConnId, Peer};
@@ -86,8 +86,6 @@ pub(crate) struct SourceState {
     pub(crate) events: u64,
     /// The last mark that was sent, by epoch.
     marked: BTreeMap<String, u64>,
-    /// Closed holes that were named when they closed, by epoch and batch numbers.
-    named: BTreeSet<(String, (u64, u64))>,
     /// Places that no flush may take yet: their save is on its way, or they lie above a hole.
     unready: BTreeSet<u64>,
 }
@@ -253,24 +251,19 @@ impl Ingest {
 
     /// A source's row came from the journal.
     pub(crate) fn source_loaded(&mut self, name: String, outcome: Outcome, cx: &mut Context<'_>) {
-        let row = match outcome {
-            Outcome::Loaded(entries) => entries.into_iter().next(),
-            Outcome::Refused(_) | Outcome::Unknown(_) => {
-                self.reloads.push((cx.now.after_ms(RELOAD_MS), Reload::Source(name)));
+        let Ok(entries) = outcome.of_load().done() else {
+            self.reloads.push((cx.now.after_ms(RELOAD_MS), Reload::Source(name)));
+            return;
+        };
+        let row = entries.first().map(|(_, value)| SavedSource::decode(value)).transpose();
+        let saved = match row {
+            Ok(saved) => saved,
+            Err(error) => {
+                // Nothing of this source may be taken without it; what is acked stays in the journal.
+                cx.out.push(Command::Halt { reason: format!("the journal's row of source {name:?}: {error}") });
                 return;
             }
-            outcome @ (Outcome::Saved
-            | Outcome::Put
-            | Outcome::Got(_)
-            | Outcome::Deleted
-            | Outcome::Worked(_)
-            | Outcome::Absent
-            | Outcome::Conflict) => panic!("a host answered a load with {outcome:?}"),
         };
-        let saved = row.map(|(_, value)| {
-            SavedSource::decode(&value)
-                .unwrap_or_else(|error| panic!("the journal's row of source {name:?} cannot be read: {error}"))
-        });
         let heads = self.restored.remove(&name).unwrap_or_default();
         let mut source = Source::restore(saved, heads, cx.now);
         source.advance_marks(|epoch| self.held.lowest(&name, epoch));
@@ -285,7 +278,6 @@ impl Ingest {
             batches: 0,
             events: 0,
             marked: BTreeMap::new(),
-            named: BTreeSet::new(),
             unready,
         };
         let Some(Slot::Loading(waiting)) = self.sources.insert(name.clone(), Slot::Ready(Box::new(state))) else {

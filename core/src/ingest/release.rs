@@ -102,9 +102,8 @@ impl Ingest {
                 continue;
             }
             for closed in state.source.closed_batches(&epoch, former.unwrap_or(0), mark) {
-                if !state.named.remove(&(epoch.clone(), closed)) {
-                    messages.push(answers::nack_closed(name, &epoch, closed, cx));
-                }
+                // It was named when it closed, but perhaps not to all who are connected now.
+                messages.push(answers::nack_closed(name, &epoch, closed, cx));
             }
             let mut ack = answers::bare_ack(name, &epoch, mark, AckStatus::Persisted, cx);
             let mut details = answers::details(events, self.buffer.all().bytes, cx);
@@ -130,11 +129,10 @@ impl Ingest {
         outcome: &Outcome,
         cx: &mut Context<'_>,
     ) {
-        let Some(Slot::Ready(state)) = self.sources.get_mut(name).filter(|_| *outcome == Outcome::Saved) else {
+        let Some(Slot::Ready(state)) = self.sources.get(name).filter(|_| *outcome == Outcome::Saved) else {
             return;
         };
         for (epoch, batches) in closed {
-            state.named.insert((epoch.clone(), *batches));
             for conn in &state.conns {
                 self.conns.tell(*conn, answers::nack_closed(name, epoch, *batches, cx), cx.now, cx.out);
             }

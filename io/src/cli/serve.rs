@@ -43,6 +43,9 @@ pub struct Args {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8181", env = "DOLAKE_LISTEN")]
     pub listen: String,
+    /// Listen on an address that other machines reach, though whoever reaches it may read and write everything
+    #[arg(long, env = "DOLAKE_INSECURE")]
+    pub insecure: bool,
     /// Where the lake lies: a folder, or s3://BUCKET/PREFIX with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION
     /// and, for any other service than AWS, AWS_ENDPOINT_URL
     #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX", default_value = "./lake", env = "DOLAKE_STORE")]
@@ -66,6 +69,15 @@ pub enum StartError {
         address: String,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// Others could reach the server, and nothing would keep them from reading and writing.
+    #[error(
+        "{address} can be reached from other machines, and there are no access tokens yet: listen on 127.0.0.1 behind a \
+         proxy that asks who comes, or say --insecure"
+    )]
+    Reachable {
+        /// The address.
+        address: SocketAddr,
     },
     /// The configuration cannot be read.
     #[error("config {}: {source}", path.display())]
@@ -148,6 +160,9 @@ async fn serve(args: &Args) -> Result<(), StartError> {
     let listen_error = |source| StartError::Listen { address: args.listen.clone(), source };
     let listener = TcpListener::bind(&args.listen).await.map_err(listen_error)?;
     let address = listener.local_addr().map_err(listen_error)?;
+    if !args.insecure && !address.ip().is_loopback() {
+        return Err(StartError::Reachable { address });
+    }
     let store = Store::open(&args.store)?;
     let journal_path = journal_of(&args.store, args.journal.as_deref());
     let db = Db::open(&journal_path)?;

@@ -164,7 +164,8 @@ impl Epoch {
         for head in heads {
             self.by_event.remove(&(head.first, head.place));
         }
-        self.waiting_bytes = self.by_event.range((self.all.complete_end(), 0)..).map(|(_, waiting)| waiting.bytes).sum();
+        self.waiting_bytes =
+            self.by_event.range((self.all.complete_end(), 0)..).map(|(_, waiting)| waiting.bytes).sum();
     }
 
     /// Durable batches below the first hole, in the order of their events; pending ones are among them.

@@ -56,13 +56,7 @@ impl Source {
     ///
     /// # Panics
     /// If one of them is not durable in the journal.
-    pub fn released(
-        &mut self,
-        places: &[Place],
-        parked: impl Fn(&str) -> Lowest,
-        now: MachineTime,
-        rules: &Rules,
-    ) {
+    pub fn released(&mut self, places: &[Place], parked: impl Fn(&str) -> Lowest, now: MachineTime, rules: &Rules) {
         for place in places {
             let held = self.held.remove(place);
             let held = held.filter(|held| held.saving == Saving::Applied);

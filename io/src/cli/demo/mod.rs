@@ -40,6 +40,9 @@ const PACE: Duration = Duration::from_millis(60);
 /// Something is wrong if it takes longer.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// How often the server is looked after.
+const WATCH: Duration = Duration::from_millis(500);
+
 /// Where to play.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -54,8 +57,8 @@ pub enum DemoError {
     /// The system says no.
     #[error("demo: {0}")]
     System(#[from] std::io::Error),
-    /// The server did not start.
-    #[error("demo: the server did not start; {} says why", log.display())]
+    /// The server did not start, or ended by itself.
+    #[error("demo: the server does not run; {} says why", log.display())]
     Server {
         /// What it logged.
         log: PathBuf,
@@ -147,7 +150,13 @@ async fn play(places: &Places) -> Result<(), DemoError> {
         server = Server::start(places, address.port())?;
     }
     let mut total = Progress::default();
-    while let Some(ended) = shards.join_next().await {
+    loop {
+        let ended = match tokio::time::timeout(WATCH, shards.join_next()).await {
+            Ok(Some(ended)) => ended,
+            Ok(None) => break,
+            Err(_) if server.has_ended()? => return Err(DemoError::Server { log: places.log.clone() }),
+            Err(_) => continue,
+        };
         let progress = ended.expect("a shard's task ends")?;
         total.persisted_events += progress.persisted_events;
         total.resends += progress.resends;

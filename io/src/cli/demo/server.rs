@@ -68,6 +68,14 @@ impl Server {
         }
     }
 
+    /// Whether it has ended by itself.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn has_ended(&mut self) -> std::io::Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
     /// `kill -9`.
     ///
     /// # Errors
