@@ -87,6 +87,13 @@ pub struct Stream {
     pub is_over: bool,
 }
 
+impl Stream {
+    /// Whether it ended before all was sent: what lies above a hole waits longer than a run lasts, for nobody is connected.
+    pub fn left_a_hole(&self) -> bool {
+        self.is_over && self.batches.iter().any(|batch| !batch.acked)
+    }
+}
+
 /// All that was made up.
 #[derive(Debug, Default)]
 pub struct Truth {

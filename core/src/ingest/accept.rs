@@ -1,5 +1,6 @@
 //! A batch comes: is it new, is there room, is it durable; then it is answered.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::catalog::split_table_name;
@@ -138,9 +139,9 @@ impl Ingest {
         let state = self.state(&batch.source_do_id).expect("the source is loaded before its batches are handled");
         state.last_activity_ms = cx.wall.0;
         if let Some(conn) = speaker
-            && state.conns.insert(conn)
-            && state.conns.len() == 1
+            && !state.conns.contains_key(&conn)
         {
+            state.conns.insert(conn, BTreeMap::new());
             state.source.set_connected(true, cx.now);
         }
         let arrival = Arrival {

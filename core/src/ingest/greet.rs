@@ -22,20 +22,20 @@ impl Ingest {
         let name = connect.source_do_id.clone();
         let most = usize::try_from(cx.config.max_connections_per_source).unwrap_or(usize::MAX);
         let state = self.state(&name).expect("the source is loaded before its messages are handled");
-        if !state.conns.contains(&conn) && state.conns.len() >= most {
+        if !state.conns.contains_key(&conn) && state.conns.len() >= most {
             self.turn_away(conn, ticket, &connect, most, cx);
             return;
         }
         let sparse = connect.capabilities.sparse;
         let hello = Hello { epoch: &epoch, last_ack: connect.last_ack_sequence, sparse, conn: Some(conn) };
         let greeting = state.source.connect(hello, cx.now);
-        state.conns.insert(conn);
         state.source.set_connected(true, cx.now);
         state.shard_name.clone_from(&connect.source_shard_name);
         state.connected_at_ms = Some(cx.wall.0);
         state.last_activity_ms = cx.wall.0;
+        let told = state.conns.entry(conn).or_default();
         if let Some(mark) = greeting.mark {
-            state.marked.insert(epoch.clone(), mark);
+            told.insert(epoch.clone(), mark);
         }
         self.stats.source_ahead += u64::from(greeting.source_ahead);
         if let Some(older) = greeting.superseded {

@@ -77,15 +77,14 @@ enum Slot {
 #[derive(Debug)]
 pub(crate) struct SourceState {
     pub(crate) source: Source,
-    pub(crate) conns: BTreeSet<ConnId>,
+    /// Its connections, and the last mark that each was told, by epoch.
+    pub(crate) conns: BTreeMap<ConnId, BTreeMap<String, u64>>,
     pub(crate) shard_name: Option<String>,
     pub(crate) connected_at_ms: Option<i64>,
     pub(crate) last_activity_ms: i64,
     pub(crate) last_received: u64,
     pub(crate) batches: u64,
     pub(crate) events: u64,
-    /// The last mark that was sent, by epoch.
-    marked: BTreeMap<String, u64>,
     /// Places that no flush may take yet: their save is on its way, or they lie above a hole.
     unready: BTreeSet<u64>,
 }
@@ -270,14 +269,13 @@ impl Ingest {
         let unready = source.heads().map(|head| head.place).collect();
         let state = SourceState {
             source,
-            conns: BTreeSet::new(),
+            conns: BTreeMap::new(),
             shard_name: None,
             connected_at_ms: None,
             last_activity_ms: cx.wall.0,
             last_received: 0,
             batches: 0,
             events: 0,
-            marked: BTreeMap::new(),
             unready,
         };
         let Some(Slot::Loading(waiting)) = self.sources.insert(name.clone(), Slot::Ready(Box::new(state))) else {
@@ -292,7 +290,7 @@ impl Ingest {
 
     /// Sockets that outlived the machine belong to their source again.
     fn adopt_sockets(&mut self, name: &str, now: MachineTime) {
-        let conns: BTreeSet<ConnId> = self
+        let conns: Vec<ConnId> = self
             .conns
             .ids()
             .filter(|conn| self.conns.outlived(*conn))
@@ -302,7 +300,7 @@ impl Ingest {
             return;
         }
         if let Some(state) = self.state(name) {
-            state.conns.extend(conns);
+            state.conns.extend(conns.into_iter().map(|conn| (conn, BTreeMap::new())));
             state.source.set_connected(true, now);
         }
     }

@@ -6,7 +6,7 @@ use crate::command::{Outcome, Write};
 use crate::context::Context;
 use crate::flush::parked::ParkedKey;
 use crate::ingest::answers;
-use crate::ingest::{Ingest, Slot};
+use crate::ingest::{Ingest, Slot, SourceState};
 use crate::journal::Family;
 use crate::journal::rows::source_key;
 use crate::pending::Pending;
@@ -93,29 +93,25 @@ impl Ingest {
     /// Tells every connection of a source how far it is persisted now; closed holes that the mark passes come first.
     fn send_marks(&mut self, name: &str, events: u64, persisted: &Persisted, cx: &mut Context<'_>) {
         let Some(Slot::Ready(state)) = self.sources.get_mut(name) else { return };
-        let mut messages = Vec::new();
-        let epochs: Vec<String> = state.source.epochs().map(ToString::to_string).collect();
-        for epoch in epochs {
-            let Some(mark) = state.source.mark(&epoch) else { continue };
-            let former = state.marked.get(&epoch).copied();
-            if former.is_some_and(|former| former >= mark) {
-                continue;
-            }
-            for closed in state.source.closed_batches(&epoch, former.unwrap_or(0), mark) {
-                // It was named when it closed, but perhaps not to all who are connected now.
-                messages.push(answers::nack_closed(name, &epoch, closed, cx));
-            }
-            let mut ack = answers::bare_ack(name, &epoch, mark, AckStatus::Persisted, cx);
-            let mut details = answers::details(events, self.buffer.all().bytes, cx);
-            details.persisted_path.clone_from(&persisted.path);
-            details.snapshot_id = persisted.snapshot_id;
-            ack.details = Some(details);
-            messages.push(ServerMessage::Ack(ack));
-            state.marked.insert(epoch, mark);
-        }
-        for conn in state.conns.clone() {
-            for message in &messages {
-                self.conns.tell(conn, message.clone(), cx.now, cx.out);
+        let SourceState { source, conns, .. } = &mut **state;
+        let marks: Vec<(&str, u64)> = source.epochs().filter_map(|epoch| Some((epoch, source.mark(epoch)?))).collect();
+        let mut details = answers::details(events, self.buffer.all().bytes, cx);
+        details.persisted_path.clone_from(&persisted.path);
+        details.snapshot_id = persisted.snapshot_id;
+        for (&conn, told) in conns {
+            for &(epoch, mark) in &marks {
+                let former = told.get(epoch).copied();
+                if former.is_some_and(|former| former >= mark) {
+                    continue;
+                }
+                // A hole was named when it closed, but perhaps not to this connection.
+                for closed in source.closed_batches(epoch, former.unwrap_or(0), mark) {
+                    self.conns.tell(conn, answers::nack_closed(name, epoch, closed, cx), cx.now, cx.out);
+                }
+                let mut ack = answers::bare_ack(name, epoch, mark, AckStatus::Persisted, cx);
+                ack.details = Some(details.clone());
+                self.conns.tell(conn, ServerMessage::Ack(ack), cx.now, cx.out);
+                told.insert(epoch.to_owned(), mark);
             }
         }
     }
@@ -133,7 +129,7 @@ impl Ingest {
             return;
         };
         for (epoch, batches) in closed {
-            for conn in &state.conns {
+            for conn in state.conns.keys() {
                 self.conns.tell(*conn, answers::nack_closed(name, epoch, *batches, cx), cx.now, cx.out);
             }
         }
