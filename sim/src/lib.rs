@@ -4,6 +4,7 @@
 //! It has no part in production and is never needed by it. Start at [`world`]; [`plan`] says what a seed means,
 //! [`oracle`] what is checked.
 
+pub mod decisions;
 pub mod host;
 pub mod journal;
 pub mod lake_view;
@@ -16,6 +17,8 @@ pub mod real;
 pub mod record;
 pub mod rng;
 pub mod run;
+pub mod shrink;
 pub mod store;
+pub mod trace;
 pub mod truth;
 pub mod world;
