@@ -7,6 +7,15 @@ use super::{Shrinker, by_pieces};
 use crate::decisions::{Decisions, actor, name};
 use crate::trace::Trace;
 
+/// Set answers up to which pairs of changes are tried.
+const SET_MAX: usize = 60;
+
+/// Set answers of a list, at most, that is brought forward when another list asks for less.
+const RARE_MAX: usize = 3;
+
+/// By how much.
+const FORWARD_MAX: usize = 12;
+
 /// Pieces of one list that are tried to be cut out in one round.
 const PIECES_MAX: usize = 100;
 
@@ -30,6 +39,9 @@ impl Shrinker<'_> {
         }
         for question in self.questions() {
             self.lower_answers(&question);
+        }
+        for question in self.questions() {
+            self.lower_in_step(&question);
         }
     }
 
@@ -190,5 +202,37 @@ impl Shrinker<'_> {
             }
             at += 1;
         }
+    }
+
+    /// Lowers answers by one while a rare one of another list comes sooner: with a batch less, the crash that was after
+    /// the hundredth step has to be after the ninety-sixth.
+    fn lower_in_step(&mut self, question: &str) {
+        let mut at = self.best.decisions.of(question).len();
+        while at > 0 && self.best.decisions.size().set <= SET_MAX {
+            at -= 1;
+            while self.lower_one_in_step(question, at) {}
+        }
+    }
+
+    fn lower_one_in_step(&mut self, question: &str, at: usize) -> bool {
+        let mut lower = self.best.decisions.of(question).to_vec();
+        match lower.get_mut(at) {
+            Some(answer) if *answer > 0 => *answer -= 1,
+            Some(_) | None => return false,
+        }
+        for rare in self.questions().into_iter().filter(|other| other != question) {
+            let answers = self.best.decisions.of(&rare).to_vec();
+            let is_rare = answers.iter().filter(|answer| **answer != 0).count() <= RARE_MAX;
+            let calm = answers.iter().take_while(|answer| **answer == 0).count();
+            let forward = if is_rare { calm.min(FORWARD_MAX) } else { 0 };
+            for sooner in 1..=forward {
+                let mut candidate = self.with(question, lower.clone());
+                candidate.decisions.set(&rare, answers[sooner..].to_vec());
+                if self.attempt(candidate) {
+                    return true;
+                }
+            }
+        }
+        false
     }
 }
