@@ -19,6 +19,9 @@ pub(crate) struct Arguments {
 
 pub(crate) fn replay(arguments: &Arguments) -> Ended {
     let trace = load(&arguments.file)?;
+    if arguments.trace {
+        println!("{:#?}", trace.to_plan()?);
+    }
     let told = if arguments.trace { Told::Terminal } else { Told::Nobody };
     let report = play(&trace, told, &|_| None)?;
     println!("hash {:016x}, {} simulated ms", report.hash, report.simulated_ms);

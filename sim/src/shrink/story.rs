@@ -11,6 +11,9 @@ const LINES_MAX: usize = 80;
 /// The first lines of a story that are never left out.
 const LINES_FIRST: usize = 20;
 
+/// Things that are counted beside the line that says them.
+const SAID_ALREADY: [&str; 4] = ["ack", "nack", "persisted mark", "connection closed by the machine"];
+
 /// Tells the story of a run from its lines.
 pub fn tell(lines: &[(Micros, String)]) -> Vec<String> {
     let mut told: Vec<(Micros, String, usize)> = Vec::new();
@@ -39,7 +42,7 @@ pub fn tell(lines: &[(Micros, String)]) -> Vec<String> {
 fn in_words(line: &str) -> Option<String> {
     let line = line.trim_start();
     if let Some(fault) = line.strip_prefix("* ") {
-        return Some(format!("*** {fault}"));
+        return (!SAID_ALREADY.iter().any(|said| fault.starts_with(said))).then(|| format!("*** {fault}"));
     }
     let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
     let after = || rest.split_once(": ").map_or(rest, |(_, after)| after);
@@ -55,8 +58,8 @@ fn in_words(line: &str) -> Option<String> {
         "opened" | "closed" => Some(format!("socket {} {verb}", rest.split(' ').next()?)),
         "closing" => Some(format!("the machine closes socket {rest}")),
         "save" => Some(format!("the machine saves: {}", keys(after()))),
-        "load" => Some(format!("the machine loads {}", after())),
-        "put" | "delete" => Some(format!("the machine {verb}s {}", file_name(after()))),
+        "load" => Some(format!("the machine loads {}", after().split("\\x").next()?)),
+        "put" | "delete" => Some(format!("the machine {verb}s {}", object(after()))),
         "done" => done(after()),
         "call" | "respond" => Some(line.to_owned()),
         "shutdown" => Some("the machine is asked to stop".to_owned()),
@@ -75,23 +78,44 @@ fn done(outcome: &str) -> Option<String> {
     })
 }
 
-/// The keys of a save, without sizes.
+/// The kinds of rows that a save writes and deletes.
 fn keys(text: &str) -> String {
-    let words = text.split(' ').filter(|word| !word.starts_with('('));
-    let mut keys: Vec<String> = words.map(|word| word.chars().take(40).collect()).collect();
-    let more = keys.len().saturating_sub(4);
-    keys.truncate(4);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("{}{more}", keys.join(" "))
+    let mut kinds: Vec<(&str, usize)> = Vec::new();
+    for key in text.split(' ').filter(|word| word.starts_with(['+', '-'])) {
+        // Numbers and names follow in bytes.
+        let kind = key.split("\\x").next().unwrap_or(key);
+        match kinds.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, times)) => *times += 1,
+            None => kinds.push((kind, 1)),
+        }
+    }
+    let words =
+        kinds.iter().map(|(kind, times)| if *times > 1 { format!("{times}x{kind}") } else { (*kind).to_owned() });
+    words.collect::<Vec<_>>().join(" ")
 }
 
-fn file_name(text: &str) -> &str {
+/// The table and kind of an object.
+fn object(text: &str) -> &str {
     let key = text.split(' ').next().unwrap_or(text);
-    match key.match_indices('/').rev().nth(2) {
-        Some((at, _)) => &key[at + 1..],
-        None => key,
-    }
+    let folder = key.rsplit_once('/').map_or(key, |(folder, _)| folder);
+    folder.match_indices('/').nth(1).map_or(folder, |(at, _)| &folder[at + 1..])
 }
+
+/// Fields of a message that tell what it is about, and their words here.
+const TELLING: [(&str, &str); 12] = [
+    ("sourceDoId", "of"),
+    ("sourceEpoch", "epoch"),
+    ("lastAckSequence", "after"),
+    ("firstSequence", "from"),
+    ("sequenceNumber", "number"),
+    ("throughSequence", "through"),
+    ("firstEventSequence", "events from"),
+    ("lastEventSequence", "to"),
+    ("status", "status"),
+    ("reason", "because"),
+    ("shouldRetry", "retry"),
+    ("result", "result"),
+];
 
 /// A message by its kind and what it is about.
 fn message(text: &str) -> String {
@@ -99,22 +123,7 @@ fn message(text: &str) -> String {
         let start: String = text.chars().take(40).collect();
         return format!("{start:?}, which is no message");
     };
-    const TELLING: [&str; 13] = [
-        "sourceDoId",
-        "sourceEpoch",
-        "lastAckSequence",
-        "sequenceNumber",
-        "firstSequence",
-        "throughSequence",
-        "firstEventSequence",
-        "lastEventSequence",
-        "status",
-        "reason",
-        "shouldRetry",
-        "persistedSequence",
-        "result",
-    ];
-    let told = TELLING.iter().filter_map(|name| Some(format!(" {name}={}", field(text, name)?)));
+    let told = TELLING.iter().filter_map(|(name, word)| Some(format!(" {word} {}", field(text, name)?)));
     told.fold(kind.to_owned(), |words, more| words + &more)
 }
 
@@ -123,8 +132,8 @@ fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let mark = format!("\"{name}\":");
     let rest = text.get(text.find(&mark)? + mark.len()..)?;
     match rest.strip_prefix('"') {
-        Some(string) => string.split('"').next(),
-        None => rest.split([',', '}', ']']).next(),
+        Some(string) => string.split_once('"').map(|(string, _)| string),
+        None => rest.find([',', '}', ']']).map(|end| &rest[..end]),
     }
 }
 
@@ -139,13 +148,12 @@ mod tests {
         check("* save refused", Some("*** save refused"));
         check("done 3: Saved", Some("the journal has saved it"));
         check("done 4: got 17 bytes", None);
-        check(
-            "  put 4: warehouse/default/users/metadata/v1.json (77 bytes)",
-            Some("the machine puts users/metadata/v1.json"),
-        );
-        check("  save 5: +b\\x00 (310) -c/x", Some("the machine saves: +b\\x00 -c/x"));
-        let batch = r#"received on 1: {"type":"cdc_batch","sourceDoId":"shard-0","sequenceNumber":2,"firstEventSequence":3,"last"#;
-        check(batch, Some("socket 1 -> cdc_batch sourceDoId=shard-0 sequenceNumber=2 firstEventSequence=3"));
+        check("  put 4: warehouse/default/users/metadata/v1.json (77 bytes)", Some("the machine puts users/metadata"));
+        check("  put 4: dolake.json (77 bytes)", Some("the machine puts dolake.json"));
+        check("  save 5: +b\\x00\\x01 (310) +b\\x00\\x02 (3) -c/x", Some("the machine saves: 2x+b -c/x"));
+        let batch =
+            r#"received on 1: {"type":"cdc_batch","sourceDoId":"a","sequenceNumber":2,"firstEventSequence":3,"last"#;
+        check(batch, Some("socket 1 -> cdc_batch of a number 2 events from 3"));
         check("received on 1: {", Some(r#"socket 1 -> "{", which is no message"#));
     }
 
