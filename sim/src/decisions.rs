@@ -245,7 +245,7 @@ mod tests {
     fn a_generator_that_is_listened_to_draws_the_same() {
         let mut plain = Rng::new(3, "work");
         let mut heard = Rng::with_tape(3, "work", Tape::listening());
-        let mut draws = |rng: &mut Rng| {
+        let draws = |rng: &mut Rng| {
             let mut order = [1, 2, 3, 4, 5];
             rng.at("order").shuffle(&mut order);
             let numbers = (rng.at("a").below(9), rng.at("b").between(3, 5), rng.at("c").delay(3, 50), rng.next());

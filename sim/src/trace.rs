@@ -92,10 +92,8 @@ pub fn signature(violation: &Violation) -> String {
 }
 
 fn to_map(plan: &Plan) -> Map<String, Value> {
-    match serde_json::to_value(plan).expect("a plan is plain data") {
-        Value::Object(map) => map,
-        other => unreachable!("a plan is an object, not {other}"),
-    }
+    let value = serde_json::to_value(plan).expect("a plan is plain data");
+    value.as_object().expect("a plan has fields").clone()
 }
 
 fn difference(from: &Map<String, Value>, to: &Map<String, Value>) -> Map<String, Value> {
@@ -139,6 +137,15 @@ mod tests {
             assert_eq!(again.to_plan(), Ok(plan));
         }
         assert_eq!(Trace::of(0, &Plan::calm(), Decisions::default(), None).write(), CALM);
+    }
+
+    #[test]
+    fn a_panic_is_known_by_its_words_and_another_failure_by_its_check() {
+        let of = |check, message: &str| signature(&Violation { check, message: message.to_owned() });
+        assert_eq!(of("panic", "place 7 is given to 8"), of("panic", "place 12 is given to 9"));
+        assert_ne!(of("panic", "place 7 is given to 8"), of("panic", "a save ends once"));
+        assert_eq!(of("ack", "batch 1"), of("ack", "something else"));
+        assert_ne!(of("ack", "batch 1"), of("mark", "batch 1"));
     }
 
     const CALM: &str = "{\n  \"seed\": 0,\n  \"plan\": {},\n  \"decisions\": {}\n}";
