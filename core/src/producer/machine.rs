@@ -322,6 +322,9 @@ impl Producer {
             return;
         }
         let numbers: RangeInclusive<u64> = number..=nack.through_sequence.unwrap_or(number);
+        if nack.through_sequence.is_some() {
+            self.window.give_up(&numbers);
+        }
         let refused = self.window.fail(&numbers, nack.reason, &nack.error_message);
         let nameless = number == 0 && nack.through_sequence.is_none();
         out.extend(refused.into_iter().map(ProducerCommand::Refused));
