@@ -340,7 +340,7 @@ impl World {
         let faults = &mut self.chance.faults;
         let is_put = matches!(ask, Ask::Put(..));
         let delay = if faults.chance(self.faults.store_slow) {
-            faults.between(1_000_000, crate::oracle::SLOW_MAX)
+            faults.between(1_000_000, crate::checks::liveness::SLOW_MAX)
         } else {
             faults.between(500, 50_000)
         };

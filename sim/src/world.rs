@@ -1,7 +1,7 @@
 //! A whole run: the machine, its host, the journal, the store, the network and the producers, in one ordered queue.
 //!
 //! [`crate::host`] carries out the machine's commands and makes lives begin and end; [`crate::producers`] is the other
-//! end of the sockets; [`crate::oracle`] holds every answer and every commit against what was made up. Nothing here
+//! end of the sockets; [`crate::checks`] holds every answer and every commit against what was made up. Nothing here
 //! waits or looks at a clock: the world jumps from one entry of its queue to the next.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -225,17 +225,18 @@ impl World {
 
     /// Lives through the run. At its end, `violation` says what was wrong, if anything was.
     pub fn run(&mut self) {
-        while self.violation.is_none() {
-            let Some((at, what)) = self.queue.next() else {
-                self.fail("liveness", "nothing is left to happen, and not all is persisted".to_owned());
-                return;
-            };
-            self.now = self.now.max(at);
-            self.happen(what);
-            if self.is_calm && self.is_over() {
-                return;
-            }
-        }
+        while self.advance() {}
+    }
+
+    /// Lets the next thing happen. Returns whether the run goes on.
+    pub(crate) fn advance(&mut self) -> bool {
+        let Some((at, what)) = self.queue.next() else {
+            self.fail("liveness", "nothing is left to happen, and not all is persisted".to_owned());
+            return false;
+        };
+        self.now = self.now.max(at);
+        self.happen(what);
+        !(self.violation.is_some() || (self.is_calm && self.is_over()))
     }
 
     /// What was wrong, if anything.
