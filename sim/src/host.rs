@@ -334,6 +334,7 @@ impl World {
         if self.journal.apply(writes) {
             self.commit_seen();
         }
+        self.check_journal_size();
     }
 
     fn ask_store(&mut self, op: Op, ask: Ask) {
@@ -378,6 +379,9 @@ impl World {
 
     /// The store carries out what it was asked.
     pub(crate) fn store_turn(&mut self, op: Option<Op>, ask: &Ask) {
+        if let Ask::Delete(key) = ask {
+            self.check_delete(key);
+        }
         match self.store.carry_out(ask) {
             Ok(outcome) => {
                 if let Some(op) = op {

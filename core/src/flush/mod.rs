@@ -47,6 +47,9 @@ const BASES_BYTES_MAX: usize = 16 << 20;
 #[derive(Debug)]
 pub(crate) struct Flusher {
     pub(crate) row: FlushRow,
+    /// The last attempt that may have written to the store, by flush and number. Those after it, whose plan the journal
+    /// did not take, have not.
+    started: Option<(u64, u32)>,
     pub(crate) phase: Phase,
     pub(crate) breaker: Breaker,
     pub(crate) requests: Requests,
@@ -139,6 +142,7 @@ impl Flusher {
     /// Goes on where the journal says that the last life ended.
     pub(crate) fn new(row: FlushRow, parked: Vec<(u64, ParkedKey)>, now: MachineTime) -> Flusher {
         Flusher {
+            started: (row.attempt > 0).then_some((row.flush, row.attempt)),
             row,
             phase: Phase::Idle,
             breaker: Breaker::default(),

@@ -170,13 +170,9 @@ impl Flusher {
             None => return,
         };
         let mut writes = Vec::new();
-        if self.row.attempt > 0 {
-            // A former life began this flush and did not end it. What it may have written is garbage.
-            let row = GarbageRow {
-                abandoned: vec![(self.row.flush, self.row.attempt)],
-                locations: Vec::new(),
-                since_ms: cx.wall.0,
-            };
+        if let Some(started) = self.started.filter(|(flush, _)| *flush == self.row.flush) {
+            // This flush was begun before and did not end. What that may have written is garbage.
+            let row = GarbageRow { abandoned: vec![started], locations: Vec::new(), since_ms: cx.wall.0 };
             writes.push(garbage_write(self.row.flush, self.row.attempt, &row));
         }
         self.row.attempt += 1;
@@ -204,6 +200,7 @@ impl Flusher {
             self.hold_off(cx);
             return;
         }
+        self.started = Some((self.row.flush, self.row.attempt));
         let mut run = Box::new(Run::new(self.row.flush, self.row.attempt, places, cx.now));
         let missing = run.load(ingest, cx);
         self.phase = if missing == 0 { self.take_up(run, tables, cx) } else { Phase::Loading(run, missing) };

@@ -48,6 +48,7 @@ impl World {
                         );
                     }
                     self.truth.streams[stream].batches[batch].acked = true;
+                    self.check_hole_size(stream);
                     self.last_ack = self.now;
                     if number == ack.sequence_number {
                         return;

@@ -19,8 +19,8 @@ impl World {
                 }
             }
         }
-        let hints: Vec<String> = self.view.metadata().cloned().collect();
-        for location in hints {
+        let hints: Vec<(String, String)> = self.view.metadata().cloned().collect();
+        for (_, location) in hints {
             let Some((folder, file)) = location.rsplit_once('/') else { continue };
             let key = format!("{folder}/version-hint.text");
             let Some(key) = key.strip_prefix(LOCATION).and_then(|key| key.strip_prefix('/')) else { continue };
@@ -33,5 +33,7 @@ impl World {
         if !self.journal.is_drained() && !self.truth.streams.iter().any(Stream::left_a_hole) {
             self.fail("liveness", "all is in the lake, and batches are left in the journal".to_owned());
         }
+        self.check_tables();
+        self.check_leftovers();
     }
 }

@@ -16,12 +16,17 @@
 //! | [`phantom`] | 4: what was refused and not sent again is not in the lake |
 //! | [`order`] | 3: nothing above an open hole is in the lake, no event is overtaken |
 //! | [`liveness`] | 7: all comes to an end once faults stop |
+//! | [`bounded`] | 6: the journal stays under its limits |
+//! | [`whole`] | 2 and 5: in the end, all that metadata says is so |
+//! | [`leftovers`] | 5: no data file is lost sight of, none that is named is deleted |
 //! | [`end`] | 5 and 7: what is left when all is done |
 
 pub mod ack;
+pub mod bounded;
 pub mod end;
 pub mod http;
 pub mod lake;
+pub mod leftovers;
 pub mod liveness;
 pub mod mark;
 pub mod order;
@@ -30,6 +35,7 @@ pub mod refusal;
 pub mod resume;
 #[cfg(test)]
 mod tests;
+pub mod whole;
 
 use bytes::Bytes;
 use dolake_core::event::ConnId;
