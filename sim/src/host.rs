@@ -62,7 +62,9 @@ impl World {
         self.count_step();
         let life = self.host.lives;
         for command in commands {
-            if !self.is_calm && self.chance.faults.chance(self.faults.crash_between_commands) {
+            if !self.is_calm
+                && self.chance.faults.at("crash between commands").chance(self.faults.crash_between_commands)
+            {
                 self.count("crash between commands");
                 self.crash();
                 return;
@@ -75,8 +77,11 @@ impl World {
         }
         self.host.generation += 1;
         if let Some(deadline) = deadline {
-            let late_ms =
-                if self.chance.faults.chance(self.faults.wake_late) { self.chance.faults.below(5_000) } else { 0 };
+            let late_ms = if self.chance.faults.at("wake late").chance(self.faults.wake_late) {
+                self.chance.faults.at("wake late by").below(5_000)
+            } else {
+                0
+            };
             let due = self.now + (deadline.after_ms + late_ms) * 1_000;
             self.queue.at(due, What::Wake(self.host.generation));
         }
@@ -88,16 +93,16 @@ impl World {
             return;
         }
         let faults = &mut self.chance.faults;
-        if faults.chance(self.faults.crash) {
+        if faults.at("crash").chance(self.faults.crash) {
             self.count("crash");
             self.crash();
-        } else if faults.chance(self.faults.evict) {
+        } else if faults.at("evict").chance(self.faults.evict) {
             self.count("eviction");
             self.evict();
-        } else if faults.chance(self.faults.shutdown) && !self.host.stopping {
+        } else if faults.at("shutdown").chance(self.faults.shutdown) && !self.host.stopping {
             self.count("shutdown");
             self.stop();
-        } else if faults.chance(self.faults.wake_spurious) {
+        } else if faults.at("wake spurious").chance(self.faults.wake_spurious) {
             self.queue.at(self.now, What::Wake(self.host.generation));
         }
     }
@@ -105,7 +110,7 @@ impl World {
     /// The operator asks the machine to stop.
     pub(crate) fn stop(&mut self) {
         self.host.stopping = true;
-        let patience_ms = if self.is_calm { 600_000 } else { self.chance.faults.between(10, 20_000) };
+        let patience_ms = if self.is_calm { 600_000 } else { self.chance.faults.at("stop patience").delay(10, 20_000) };
         self.queue.at(self.now + patience_ms * 1_000, What::Kill(self.host.lives));
         self.step(Event::Shutdown);
     }
@@ -117,11 +122,11 @@ impl World {
         self.host.inbox.clear();
         for (conn, socket) in &mut self.sockets {
             if std::mem::take(&mut socket.host_open) || socket.client_open {
-                let delay = self.chance.net.between(1, 3_000_000);
+                let delay = self.chance.net.at("crash seen").between(1, 3_000_000);
                 self.queue.at(self.now + delay, What::ClientClosed(*conn));
             }
         }
-        let pause_ms = self.chance.faults.between(1, 2_000);
+        let pause_ms = self.chance.faults.at("crash pause").between(1, 2_000);
         self.end_life(pause_ms);
     }
 
@@ -129,7 +134,7 @@ impl World {
     fn evict(&mut self) {
         self.tell(|| "the machine is evicted".to_owned());
         self.host.hibernates = true;
-        let pause_ms = self.chance.faults.below(50);
+        let pause_ms = self.chance.faults.at("evict pause").below(50);
         self.end_life(pause_ms);
     }
 
@@ -141,12 +146,12 @@ impl World {
             socket.expects.clear();
         }
         // Saves take effect in order: some of those under way still do.
-        let lasting = self.chance.faults.below(self.journal_queue.len() as u64 + 1) as usize;
+        let lasting = self.chance.faults.at("saves that last").below(self.journal_queue.len() as u64 + 1) as usize;
         let queue: Vec<_> = self.journal_queue.drain(..).take(lasting).collect();
         for (op, ask) in queue {
             if let JournalAsk::Save(writes) = ask {
                 self.save(&writes);
-                let late = self.now + self.chance.faults.below(1_000_000);
+                let late = self.now + self.chance.faults.at("late done").below(1_000_000);
                 self.queue.at(late, What::Done(op, Outcome::Saved));
             }
         }
@@ -176,7 +181,7 @@ impl World {
         self.queue.at(self.now, What::Wake(self.host.generation));
         let mut open: Vec<ConnId> =
             self.sockets.iter().filter(|(_, socket)| socket.host_open).map(|(conn, _)| *conn).collect();
-        self.chance.net.shuffle(&mut open);
+        self.chance.net.at("reopen order").shuffle(&mut open);
         for conn in open {
             let Some(socket) = self.sockets.get(&conn) else { continue };
             let (peer, attachment) = (socket.peer.clone(), socket.attachment.clone());
@@ -196,7 +201,7 @@ impl World {
             self.queue.at(self.now + 1_000, What::ClientClosed(conn));
             return;
         }
-        let back = self.chance.net.between(200, 20_000);
+        let back = self.chance.net.at("opened").between(200, 20_000);
         let Some(socket) = self.sockets.get_mut(&conn) else { return };
         self.queue.at(self.now + back, What::ClientOpened(conn));
         if self.host.lake.is_some() {
@@ -221,7 +226,7 @@ impl World {
             Command::Send { conn, frame } => self.send(conn, frame),
             Command::Close { conn, code, reason } => {
                 self.count("connection closed by the machine");
-                let delay = self.chance.net.between(1_000, 100_000);
+                let delay = self.chance.net.at("close seen").between(1_000, 100_000);
                 self.tell(|| format!("  closing {} with {code} {reason}", conn.0));
                 if let Some(socket) = self.sockets.get_mut(&conn) {
                     socket.expects.clear();
@@ -250,8 +255,9 @@ impl World {
             Command::Delete { op, class: _, key } => self.ask_store(op, Ask::Delete(key)),
             Command::Work { op, class: _, job } => {
                 let output = job.run();
-                let slow = self.chance.faults.chance(self.faults.work_slow);
-                let delay = if slow { self.chance.faults.between(1_000_000, 8_000_000) } else { self.short() };
+                let slow = self.chance.faults.at("work slow").chance(self.faults.work_slow);
+                let delay =
+                    if slow { self.chance.faults.at("work time").between(1_000_000, 8_000_000) } else { self.short() };
                 self.done(op, delay, Outcome::Worked(Box::new(output)));
             }
             Command::ReadMore { call } => {
@@ -276,7 +282,7 @@ impl World {
     }
 
     fn short(&mut self) -> Micros {
-        self.chance.faults.between(100, 5_000)
+        self.chance.faults.at("short").between(100, 5_000)
     }
 
     fn done(&mut self, op: Op, delay: Micros, outcome: Outcome) {
@@ -301,13 +307,13 @@ impl World {
         let faults = &mut self.chance.faults;
         let outcome = match ask {
             JournalAsk::Save(writes) => {
-                if faults.chance(self.faults.save_refused) {
+                if faults.at("save refused").chance(self.faults.save_refused) {
                     self.count("save refused");
                     Outcome::Refused(failure("the disk is full"))
-                } else if faults.chance(self.faults.save_unknown_lost) {
+                } else if faults.at("save unknown lost").chance(self.faults.save_unknown_lost) {
                     self.count("save unknown and lost");
                     Outcome::Unknown(failure("no answer"))
-                } else if faults.chance(self.faults.save_unknown_applied) {
+                } else if faults.at("save unknown applied").chance(self.faults.save_unknown_applied) {
                     self.count("save unknown and applied");
                     self.save(&writes);
                     Outcome::Unknown(failure("no answer"))
@@ -317,7 +323,7 @@ impl World {
                 }
             }
             JournalAsk::Load(from, until, keys_only, limit) => {
-                if faults.chance(self.faults.load_refused) {
+                if faults.at("load refused").chance(self.faults.load_refused) {
                     self.count("load refused");
                     Outcome::Refused(failure("the disk cannot be read"))
                 } else {
@@ -325,7 +331,7 @@ impl World {
                 }
             }
         };
-        let delay = self.chance.faults.below(3_000);
+        let delay = self.chance.faults.at("journal time").below(3_000);
         self.done(op, delay, outcome);
     }
 
@@ -340,10 +346,10 @@ impl World {
     fn ask_store(&mut self, op: Op, ask: Ask) {
         let faults = &mut self.chance.faults;
         let is_put = matches!(ask, Ask::Put(..));
-        let delay = if faults.chance(self.faults.store_slow) {
-            faults.between(1_000_000, crate::checks::liveness::SLOW_MAX)
+        let delay = if faults.at("store slow").chance(self.faults.store_slow) {
+            faults.at("store slow time").between(1_000_000, crate::checks::liveness::SLOW_MAX)
         } else {
-            faults.between(500, 50_000)
+            faults.at("store time").between(500, 50_000)
         };
         let (tables, until) = &self.tables_out;
         let folder_is_out = match &ask {
@@ -353,23 +359,24 @@ impl World {
             Ask::Get(..) | Ask::Delete(_) => false,
         };
         let is_out = self.now < self.outage_until || folder_is_out;
-        let refused = faults.chance(self.faults.store_refused) || (is_out && faults.below(2) == 0);
-        let lost = faults.chance(self.faults.store_unknown_lost) || is_out;
+        let refused = faults.at("store refused").chance(self.faults.store_refused)
+            || (is_out && faults.at("outage refuses").one_in(2));
+        let lost = faults.at("store unknown lost").chance(self.faults.store_unknown_lost) || is_out;
         if refused {
             self.count("store refused");
-            let retry_after_ms = (self.chance.faults.below(3) == 0).then_some(1_500);
+            let retry_after_ms = (self.chance.faults.at("retry after").one_in(3)).then_some(1_500);
             self.done(op, delay, Outcome::Refused(Failure { message: "503 slow down".to_owned(), retry_after_ms }));
         } else if lost {
             self.count("store unknown and lost");
             self.done(op, delay, Outcome::Unknown(failure("the connection was cut")));
-        } else if is_put && self.chance.faults.chance(self.faults.store_unknown_applied) {
+        } else if is_put && self.chance.faults.at("store unknown applied").chance(self.faults.store_unknown_applied) {
             self.count("store unknown and applied");
-            let lands = self.chance.faults.below(delay + 1);
+            let lands = self.chance.faults.at("lands").below(delay + 1);
             self.queue.at(self.now + lands, What::Store(None, ask));
             self.done(op, delay, Outcome::Unknown(failure("the connection was cut")));
-        } else if is_put && self.chance.faults.chance(self.faults.store_lands_late) {
+        } else if is_put && self.chance.faults.at("store lands late").chance(self.faults.store_lands_late) {
             self.count("store lands late");
-            let lands = self.chance.faults.between(delay, delay + 60_000_000);
+            let lands = self.chance.faults.at("lands late at").between(delay, delay + 60_000_000);
             self.queue.at(self.now + lands, What::Store(None, ask));
             self.done(op, delay, Outcome::Unknown(failure("no answer in time")));
         } else {

@@ -5,6 +5,7 @@
 //! [`checks`] what is checked.
 
 pub mod checks;
+pub mod decisions;
 pub mod host;
 pub mod journal;
 pub mod lake_view;
@@ -16,6 +17,8 @@ pub mod real;
 pub mod record;
 pub mod rng;
 pub mod run;
+pub mod shrink;
 pub mod store;
+pub mod trace;
 pub mod truth;
 pub mod world;

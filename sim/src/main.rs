@@ -1,13 +1,10 @@
-//! `dolake-sim`: runs one seed with its story, or many in search of one that fails.
+//! `dolake-sim`: runs one seed with its story, or many in search of one that fails; keeps, replays and shrinks what failed.
 
-use std::collections::BTreeMap;
-use std::ops::Range;
+mod cli;
+
 use std::process::ExitCode;
-use std::time::Instant;
 
 use clap::{Parser, Subcommand};
-use dolake_sim::record::Recorder;
-use dolake_sim::run::run;
 
 #[derive(Debug, Parser)]
 #[command(about = "Simulates DoLake's core in a world that fails")]
@@ -19,70 +16,24 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Runs one seed.
-    Run {
-        /// The seed.
-        #[arg(long)]
-        seed: u64,
-        /// Tells everything that happens.
-        #[arg(long)]
-        trace: bool,
-    },
+    Run(cli::run::Arguments),
     /// Runs many seeds and names those that fail.
-    Search {
-        /// From the first, up to and without the last: `0..1000`.
-        #[arg(long, value_parser = range)]
-        seeds: Range<u64>,
-    },
-}
-
-fn range(text: &str) -> Result<Range<u64>, String> {
-    let (from, until) = text.split_once("..").ok_or("expected a range like 0..1000")?;
-    let number = |text: &str| text.parse::<u64>().map_err(|error| error.to_string());
-    Ok(number(from)?..number(until)?)
+    Search(cli::search::Arguments),
+    /// Plays a run that was kept in a file.
+    Replay(cli::replay::Arguments),
+    /// Makes a failing run small, and prints it as a story and as a test.
+    Shrink(cli::shrink::Arguments),
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let failed = match arguments.command {
-        Action::Run { seed, trace } => {
-            let report = run(seed, trace, Recorder::hashing());
-            println!("seed {seed}: hash {:016x}, {} simulated ms", report.hash, report.simulated_ms);
-            for (what, count) in &report.counts {
-                println!("{count:>9} {what}");
-            }
-            if let Some(violation) = &report.violation {
-                println!("{}: {}", violation.check, violation.message);
-            }
-            report.violation.is_some()
-        }
-        Action::Search { seeds } => search(seeds),
+    let result = match Arguments::parse().command {
+        Action::Run(arguments) => cli::run::run(&arguments),
+        Action::Search(arguments) => cli::search::search(&arguments),
+        Action::Replay(arguments) => cli::replay::replay(&arguments),
+        Action::Shrink(arguments) => cli::shrink::shrink(&arguments),
     };
-    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
-}
-
-fn search(seeds: Range<u64>) -> bool {
-    std::panic::set_hook(Box::new(|info| eprintln!("{info}")));
-    let began = Instant::now();
-    let (mut failed, mut simulated_ms, mut total) = (0_u64, 0_u64, BTreeMap::<&str, (u64, u64)>::new());
-    let count = seeds.end.saturating_sub(seeds.start);
-    for seed in seeds {
-        let report = run(seed, false, Recorder::hashing());
-        simulated_ms += report.simulated_ms;
-        for (what, count) in report.counts {
-            let entry = total.entry(what).or_default();
-            *entry = (entry.0 + count, entry.1 + 1);
-        }
-        if let Some(violation) = report.violation {
-            failed += 1;
-            println!("seed {seed}: {}: {}", violation.check, violation.message);
-            println!("    dolake-sim run --trace --seed {seed}");
-        }
-    }
-    let seconds = began.elapsed().as_secs_f64();
-    for (what, (count, seeds)) in &total {
-        println!("{count:>9} {what}, in {seeds} seeds");
-    }
-    let ratio = simulated_ms as f64 / 1_000.0 / seconds;
-    println!("{count} seeds, {failed} failed, {seconds:.1} s, {ratio:.0} times as fast as the clock");
-    failed > 0
+    result.unwrap_or_else(|error| {
+        eprintln!("{error}");
+        ExitCode::from(2)
+    })
 }

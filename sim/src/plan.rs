@@ -5,11 +5,13 @@
 
 use dolake_core::Config;
 use dolake_core::config::Compression;
+use serde::{Deserialize, Serialize};
 
 use crate::rng::Rng;
 
 /// Chances of faults, in a million. Each field names when it is drawn.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Faults {
     /// After each step: the memory is gone, the sockets stay (Durable Objects hibernate).
     pub evict: u32,
@@ -72,7 +74,8 @@ pub struct Faults {
 }
 
 /// A run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Plan {
     /// The machine's settings.
     pub config: Config,
@@ -103,6 +106,34 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// No fault, one source, nothing special: what kept runs are told apart from, so it stays as it is.
+    pub fn calm() -> Plan {
+        Plan {
+            config: Config {
+                flush_threshold_ms: 2_000,
+                flush_interval_ms: 2_000,
+                max_payload_size: 16_384,
+                max_event_size: 8_192,
+                base_retry_delay_ms: 50,
+                max_retry_delay_ms: 2_000,
+                deduplication_window_ms: 3_600_000,
+                ..Config::default()
+            },
+            faults: Faults::default(),
+            sources: 1,
+            batches: 40,
+            batch_events_max: 8,
+            drift: 0,
+            overlap: 0,
+            number_jumps: 0,
+            holes_close: false,
+            turn_ms: 100,
+            asks: 0,
+            real_producers: 0,
+            chaos_ms: 5_000,
+        }
+    }
+
     /// The run of a seed.
     pub fn of(seed: u64) -> Plan {
         let mut rng = Rng::new(seed, "plan");

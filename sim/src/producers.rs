@@ -41,6 +41,7 @@ impl Producer {
 impl World {
     /// A producer does what it has to, and what it should not.
     pub(crate) fn turn(&mut self, producer: usize) {
+        self.chance.turn_of(Some(producer));
         if self.producers[producer].real.is_some() {
             self.real_turn(producer);
         } else {
@@ -51,8 +52,9 @@ impl World {
         if !self.is_calm {
             self.misbehave(producer);
         }
-        let delay = self.chance.work.between(1_000, self.plan.turn_ms * 1_000);
+        let delay = self.chance.work.at("turn").delay(1_000, self.plan.turn_ms * 1_000);
         self.queue.at(self.now + delay, What::Turn(producer));
+        self.chance.turn_of(None);
     }
 
     pub(crate) fn open_sockets(&self, producer: usize) -> Vec<ConnId> {
@@ -63,7 +65,9 @@ impl World {
     fn hold_connections(&mut self, producer: usize) {
         let open = self.open_sockets(producer).len();
         let held = self.sockets.values().filter(|socket| socket.producer == producer).count() as u64;
-        let more = !self.is_calm && open < CONNECTIONS_MAX && self.chance.work.chance(self.faults.extra_connection);
+        let more = !self.is_calm
+            && open < CONNECTIONS_MAX
+            && self.chance.work.at("extra connection").chance(self.faults.extra_connection);
         if held < self.plan.config.max_connections_per_source && (open == 0 || more) {
             self.connect(producer);
         }
@@ -75,9 +79,9 @@ impl World {
         self.next_conn += 1;
         let source = self.producers[producer].source.clone();
         let stream = self.producers[producer].stream();
-        let client_id = (self.chance.work.below(2) == 0).then(|| source.clone());
+        let client_id = (self.chance.work.at("client id").one_in(2)).then(|| source.clone());
         let peer = Peer { address: None, client_id, shard_name: None };
-        let never_reads = !self.is_calm && self.chance.net.chance(self.faults.never_reads);
+        let never_reads = !self.is_calm && self.chance.net.at("never reads").chance(self.faults.never_reads);
         let socket = Socket {
             producer,
             stream,
@@ -123,7 +127,7 @@ impl World {
 
     /// When the next message of a socket reaches the host: messages do not overtake one another.
     pub(crate) fn due_at_host(&mut self, conn: ConnId) -> u64 {
-        let delay = self.chance.net.between(200, 20_000);
+        let delay = self.chance.net.at("to host").between(200, 20_000);
         let socket = self.sockets.get_mut(&conn).expect("only open sockets are sent on");
         socket.due_at_host = socket.due_at_host.max(self.now + delay);
         socket.due_at_host
@@ -146,13 +150,13 @@ impl World {
         if self.is_calm || made as u64 >= self.plan.batches || waiting >= WINDOW {
             return;
         }
-        for _ in 0..self.chance.work.between(0, 3) {
+        for _ in 0..self.chance.work.at("batches").between(0, 3) {
             let now_ms = self.host_ms();
             let batch = self.truth.make(stream, &self.plan, now_ms, &mut self.chance.work);
-            if self.producers[producer].real.is_none() && self.chance.work.chance(self.faults.withhold) {
+            if self.producers[producer].real.is_none() && self.chance.work.at("withhold").chance(self.faults.withhold) {
                 self.count("batch withheld");
-                let later = self.now + self.chance.work.between(100_000, 10_000_000);
-                let stays_away = self.plan.holes_close && self.chance.work.below(2) == 0;
+                let later = self.now + self.chance.work.at("withheld for").between(100_000, 10_000_000);
+                let stays_away = self.plan.holes_close && self.chance.work.at("stays away").one_in(2);
                 let batch = &mut self.truth.streams[stream].batches[batch];
                 batch.absent = stays_away;
                 batch.state = State::Due(later);
@@ -165,11 +169,12 @@ impl World {
         if open.is_empty() {
             return;
         }
-        let patience = if self.is_calm { 20_000_000 } else { self.chance.work.between(1_000_000, 5_000_000) };
+        let patience =
+            if self.is_calm { 20_000_000 } else { self.chance.work.at("patience").delay(1_000_000, 5_000_000) };
         for stream in self.producers[producer].streams.clone() {
             let is_over = self.truth.streams[stream].is_over;
             // What a producer had not sent when it started over is mostly forgotten.
-            if is_over && self.chance.work.below(4) > 0 {
+            if is_over && !self.chance.work.at("old epoch").one_in(4) {
                 continue;
             }
             let now = self.now;
@@ -181,11 +186,11 @@ impl World {
             let batches = self.truth.streams[stream].batches.iter().enumerate();
             let mut due: Vec<usize> =
                 batches.filter(|(_, batch)| due(batch.state) && !batch.absent).map(|(at, _)| at).collect();
-            if !self.is_calm && self.chance.work.chance(self.faults.shuffle) {
-                self.chance.work.shuffle(&mut due);
+            if !self.is_calm && self.chance.work.at("shuffle").chance(self.faults.shuffle) {
+                self.chance.work.at("order").shuffle(&mut due);
             }
             for batch in due {
-                let conn = *self.chance.work.pick(&open);
+                let conn = *self.chance.work.at("which socket").pick(&open);
                 self.send_batch(conn, stream, batch);
                 self.truth.streams[stream].batches[batch].state = State::Sent(self.now);
             }
@@ -208,7 +213,7 @@ impl World {
         let batch = &of.batches[batch];
         // A connection that said `connect` for the same epoch need not say it again.
         let same = self.sockets.get(&conn).is_some_and(|socket| socket.stream == stream);
-        let says = !same || self.chance.work.below(2) == 0;
+        let says = !same || self.chance.work.at("says epoch").one_in(2);
         let header = BatchHeader {
             timestamp: self.host_ms(),
             correlation_id: None,
@@ -228,42 +233,42 @@ impl World {
     fn misbehave(&mut self, producer: usize) {
         let open = self.open_sockets(producer);
         let stream = self.producers[producer].stream();
-        let Some(conn) = (!open.is_empty()).then(|| *self.chance.work.pick(&open)) else { return };
+        let Some(conn) = (!open.is_empty()).then(|| *self.chance.work.at("bad socket").pick(&open)) else { return };
         if self.producers[producer].real.is_some() {
-            if self.chance.net.chance(self.faults.cut) {
+            if self.chance.net.at("cut").chance(self.faults.cut) {
                 self.cut(conn);
             }
             return;
         }
-        if self.chance.work.chance(self.faults.resend) {
+        if self.chance.work.at("resend").chance(self.faults.resend) {
             self.resend(conn, producer);
         }
-        if self.chance.work.chance(self.faults.impostor) {
+        if self.chance.work.at("impostor").chance(self.faults.impostor) {
             self.pose(conn, stream);
         }
-        if self.chance.work.chance(self.faults.malformed) {
+        if self.chance.work.at("malformed").chance(self.faults.malformed) {
             self.babble(conn, producer);
         }
-        if self.chance.work.chance(self.plan.asks) {
+        if self.chance.work.at("asks").chance(self.plan.asks) {
             self.ask(conn, producer);
         }
         // An epoch of which nothing was accepted is unseen: its late batches would fence the one that follows it.
         let is_known = self.truth.streams[stream].batches.iter().any(|batch| batch.acked);
-        if self.chance.work.chance(self.faults.new_epoch) && is_known {
+        if self.chance.work.at("new epoch").chance(self.faults.new_epoch) && is_known {
             self.start_over(producer);
         }
-        if self.chance.net.chance(self.faults.cut) {
+        if self.chance.net.at("cut").chance(self.faults.cut) {
             self.cut(conn);
         }
     }
 
     fn resend(&mut self, conn: ConnId, producer: usize) {
-        let stream = *self.chance.work.pick(&self.producers[producer].streams);
+        let stream = *self.chance.work.at("resend epoch").pick(&self.producers[producer].streams);
         let batches = self.truth.streams[stream].batches.iter().enumerate();
         let acked: Vec<usize> = batches.filter(|(_, batch)| batch.state == State::Acked).map(|(at, _)| at).collect();
         if !acked.is_empty() {
             self.count("batch sent again");
-            let batch = *self.chance.work.pick(&acked);
+            let batch = *self.chance.work.at("resend which").pick(&acked);
             self.send_batch(conn, stream, batch);
         }
     }
@@ -276,7 +281,7 @@ impl World {
             return;
         }
         self.count("impostor");
-        let batch = *self.chance.work.pick(&acked);
+        let batch = *self.chance.work.at("impostor of").pick(&acked);
         let now_ms = self.host_ms();
         let events = self.truth.make_impostor(stream, batch, &self.plan, now_ms, &mut self.chance.work);
         let events = self.truth.events_json(&events);
@@ -304,9 +309,9 @@ impl World {
             format!("{{\"type\":\"cdc_batch\",\"x\":{}}}", "[".repeat(10_000)),
             format!("{{\"type\":\"heartbeat\",\"x\":\"{}\"}}", "y".repeat(20_000)),
         ];
-        let text = self.chance.work.pick(&texts).clone();
+        let text = self.chance.work.at("malformed how").pick(&texts).clone();
         let at = self.due_at_host(conn);
-        let frame = match self.chance.work.below(8) {
+        let frame = match self.chance.work.at("malformed frame").below(8) {
             0 => Frame::Binary(Bytes::from(text)),
             1 => Frame::Text(Bytes::from_static(b"\xff\xfe{")),
             _ => Frame::Text(Bytes::from(text)),
@@ -321,7 +326,7 @@ impl World {
             "type": "heartbeat", "timestamp": 1, "sourceDoId": source, "lastAckSequence": 0, "pendingEvents": 0
         });
         let flush = json!({ "type": "flush_request", "timestamp": 1, "sourceDoId": source, "reason": "manual" });
-        match self.chance.work.below(8) {
+        match self.chance.work.at("ask what").below(8) {
             0 => self.send_frame(conn, heartbeat.to_string(), Tag::Other),
             1 => self.send_frame(conn, flush.to_string(), Tag::Other),
             2 => self.call("POST", "/flush"),
@@ -357,9 +362,9 @@ impl World {
     /// Both ends learn of a cut at their own time; what is under way may still arrive.
     pub(crate) fn cut(&mut self, conn: ConnId) {
         self.count("connection cut");
-        let slow = self.chance.net.below(4) == 0;
+        let slow = self.chance.net.at("slow cut").one_in(4);
         let most = if slow { 20_000_000 } else { 50_000 };
-        let at_host = self.now + self.chance.net.between(1, most);
+        let at_host = self.now + self.chance.net.at("cut seen by host").between(1, most);
         self.queue.at(at_host, What::HostClosed(conn));
         self.queue.at(self.now + 1, What::ClientClosed(conn));
     }
@@ -367,7 +372,7 @@ impl World {
     /// A message of the machine starts on its way.
     pub(crate) fn send(&mut self, conn: ConnId, frame: Bytes) {
         self.answered(conn, &frame);
-        let delay = self.chance.net.between(200, 20_000);
+        let delay = self.chance.net.at("to client").between(200, 20_000);
         let Some(socket) = self.sockets.get_mut(&conn) else { return };
         if socket.reads {
             socket.to_client_at = socket.to_client_at.max(self.now + delay);

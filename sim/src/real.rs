@@ -50,7 +50,7 @@ impl Real {
 impl World {
     /// A real producer's turn: its owner offers what there is, or crashes.
     pub(crate) fn real_turn(&mut self, producer: usize) {
-        if !self.is_calm && self.chance.work.chance(self.faults.producer_crash) {
+        if !self.is_calm && self.chance.work.at("producer crash").chance(self.faults.producer_crash) {
             self.count("producer crash");
             for conn in self.open_sockets(producer) {
                 self.cut(conn);
@@ -92,8 +92,8 @@ impl World {
     pub(crate) fn begin_machine(&mut self, producer: usize) {
         let stream = self.producers[producer].stream();
         let (source, epoch) = (&self.truth.streams[stream].source, &self.truth.streams[stream].epoch);
-        let seed = Seed(u128::from(self.chance.work.next()));
-        let skip_accepted = self.chance.work.below(2) == 0;
+        let seed = Seed(u128::from(self.chance.work.at("producer seed").next()));
+        let skip_accepted = self.chance.work.at("skips accepted").one_in(2);
         self.producers[producer].real = Some(Real::new(source, epoch, skip_accepted, seed));
     }
 

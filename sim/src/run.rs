@@ -1,11 +1,16 @@
-//! Runs a seed to its end, whatever that is.
+//! Runs a seed, or what was kept of a run, to its end, whatever that is.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::decisions::{Decisions, Tape};
 use crate::plan::Plan;
+use crate::queue::Micros;
 use crate::record::Recorder;
-use crate::world::{Violation, World};
+use crate::rng::Rng;
+use crate::trace::Trace;
+use crate::world::{Chance, Listener, Violation, World};
 
 /// How a run ended.
 #[derive(Debug)]
@@ -22,7 +27,14 @@ pub struct Report {
     pub counts: BTreeMap<&'static str, u64>,
     /// The record, if it was kept.
     pub record: Recorder,
+    /// What chance decided, if it was written down.
+    pub decisions: Decisions,
+    /// The story, if it was kept: moments in microseconds, and what happened.
+    pub story: Vec<(Micros, String)>,
 }
+
+/// One more check than the world's own, for tests and for questions that someone has: what it says is wrong, if anything.
+pub type Watch<'a> = &'a dyn Fn(&World) -> Option<String>;
 
 /// Runs a seed.
 pub fn run(seed: u64, trace: bool, recorder: Recorder) -> Report {
@@ -30,8 +42,53 @@ pub fn run(seed: u64, trace: bool, recorder: Recorder) -> Report {
     if trace {
         println!("{plan:#?}");
     }
-    let mut world = World::new(seed, plan, trace, recorder);
-    let result = catch_unwind(AssertUnwindSafe(|| world.run()));
+    finish(seed, World::new(seed, plan, trace, recorder), &|_| None)
+}
+
+/// Runs a seed and writes down what its chance decides.
+pub fn record(seed: u64, watch: Watch<'_>) -> (Report, Trace) {
+    record_plan(seed, &Plan::of(seed), watch)
+}
+
+/// Runs a plan with a seed's chance, and writes down what that decides.
+pub fn record_plan(seed: u64, plan: &Plan, watch: Watch<'_>) -> (Report, Trace) {
+    let chance = Chance::new(seed, |seed, concern| Rng::with_tape(seed, concern, Tape::listening()));
+    let world = World::with(chance, plan.clone(), Listener::Nobody, Recorder::hashing());
+    let mut report = finish(seed, world, watch);
+    let decisions = std::mem::take(&mut report.decisions);
+    let trace = Trace::of(seed, plan, decisions, report.violation.as_ref());
+    (report, trace)
+}
+
+/// Who listens while a kept run is played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// Nobody.
+    Nobody,
+    /// The terminal.
+    Terminal,
+    /// The report.
+    Report,
+}
+
+/// Plays what was kept of a run. What its chance decides in the end is in the report: answers that were not asked for
+/// are gone, and those that could not be are 0.
+///
+/// # Errors
+/// Its plan cannot be run.
+pub fn play(trace: &Trace, told: Told, watch: Watch<'_>) -> Result<Report, String> {
+    let plan = trace.to_plan()?;
+    let listener = match told {
+        Told::Nobody => Listener::Nobody,
+        Told::Terminal => Listener::Terminal,
+        Told::Report => Listener::Lines(RefCell::default()),
+    };
+    let chance = Chance::new(trace.seed, |seed, concern| Rng::with_tape(seed, concern, trace.decisions.tape(concern)));
+    Ok(finish(trace.seed, World::with(chance, plan, listener, Recorder::hashing()), watch))
+}
+
+fn finish(seed: u64, mut world: World, watch: Watch<'_>) -> Report {
+    let result = catch_unwind(AssertUnwindSafe(|| world.run_watched(watch)));
     let violation = match result {
         Ok(()) => world.violation().cloned(),
         Err(panic) => {
@@ -42,5 +99,6 @@ pub fn run(seed: u64, trace: bool, recorder: Recorder) -> Report {
     };
     let hash = world.hash();
     let (simulated_ms, counts) = (world.simulated_ms(), world.counts.clone());
-    Report { seed, violation, hash, simulated_ms, counts, record: world.into_record() }
+    let (record, decisions, story) = world.into_parts();
+    Report { seed, violation, hash, simulated_ms, counts, record, decisions, story }
 }

@@ -127,19 +127,22 @@ impl Truth {
     /// Makes up the next batch of a stream. Returns its index.
     pub fn make(&mut self, stream: usize, plan: &Plan, now_ms: i64, rng: &mut Rng) -> usize {
         let last = self.streams[stream].batches.last().cloned();
-        let jump = |rng: &mut Rng| if rng.chance(plan.number_jumps) { rng.between(1, 5) } else { 0 };
+        let jump = |rng: &mut Rng| {
+            if rng.at("number jump").chance(plan.number_jumps) { rng.at("jump by").between(1, 5) } else { 0 }
+        };
         let number = last.as_ref().map_or(0, |batch| batch.number) + 1;
         let mut sequence = last.as_ref().map_or(0, |batch| batch.range.1) + jump(rng);
         let mut events: Vec<Uid> = Vec::new();
         if let Some(last) = &last
-            && rng.chance(plan.overlap)
+            && rng.at("overlap").chance(plan.overlap)
         {
-            let again = rng.between(1, last.events.len() as u64) as usize;
+            let again = rng.at("overlap by").between(1, last.events.len() as u64) as usize;
             events.extend(&last.events[last.events.len() - again..]);
             sequence = last.range.1;
         }
-        for _ in 0..rng.between(1, plan.batch_events_max) {
-            sequence += 1 + if rng.chance(plan.number_jumps / 4) { rng.between(1, 3) } else { 0 };
+        for _ in 0..rng.at("events").between(1, plan.batch_events_max) {
+            sequence +=
+                1 + if rng.at("gap").chance(plan.number_jumps / 4) { rng.at("gap by").between(1, 3) } else { 0 };
             events.push(self.make_event(stream, sequence, plan, now_ms, false, rng));
         }
         let range = (self.events[events[0] as usize].sequence, sequence);
@@ -183,11 +186,11 @@ impl Truth {
         rng: &mut Rng,
     ) -> Uid {
         let uid = self.events.len() as Uid;
-        let table = *rng.pick(&TABLES);
-        let operation = *rng.pick(&["INSERT", "INSERT", "UPDATE", "DELETE"]);
-        let row_id = format!("row-{}", rng.below(20));
+        let table = *rng.at("table").pick(&TABLES);
+        let operation = *rng.at("operation").pick(&["INSERT", "INSERT", "UPDATE", "DELETE"]);
+        let row_id = format!("row-{}", rng.at("row").below(20));
         let image = make_image(uid, plan, rng);
-        let timestamp_ms = now_ms - rng.below(1_000) as i64;
+        let timestamp_ms = now_ms - rng.at("event age").below(1_000) as i64;
         let mut event = json!({
             "sequence": sequence, "timestamp": timestamp_ms, "operation": operation, "table": table, "rowId": row_id,
         });
@@ -227,28 +230,29 @@ fn make_image(uid: Uid, plan: &Plan, rng: &mut Rng) -> Map<String, Value> {
     let words = ["", "plain", "größe", "日本語", "a\"b\\c", "line\nbreak", "1.5", "null"];
     let mut image = Map::new();
     image.insert("uid".to_owned(), json!(uid));
-    image.insert("name".to_owned(), json!(rng.pick(&words)));
-    image.insert("big".to_owned(), json!(i64::MAX - rng.below(9) as i64));
-    if rng.below(3) > 0 {
-        image.insert("flag".to_owned(), json!(rng.below(2) == 0));
+    image.insert("name".to_owned(), json!(rng.at("name").pick(&words)));
+    image.insert("big".to_owned(), json!(i64::MAX - rng.at("big").below(9) as i64));
+    if rng.at("has flag").below(3) > 0 {
+        image.insert("flag".to_owned(), json!(rng.at("flag").one_in(2)));
     }
-    if rng.below(3) > 0 {
-        image.insert("price".to_owned(), json!(rng.below(1_000) as f64 / 8.0 + 0.125));
+    if rng.at("has price").below(3) > 0 {
+        image.insert("price".to_owned(), json!(rng.at("price").below(1_000) as f64 / 8.0 + 0.125));
     }
-    if rng.below(4) == 0 {
-        image.insert("place".to_owned(), json!({ "city": rng.pick(&words), "zip": rng.below(99_999) }));
+    if rng.at("has place").one_in(4) {
+        let city = rng.at("city").pick(&words);
+        image.insert("place".to_owned(), json!({ "city": city, "zip": rng.at("zip").below(99_999) }));
     }
-    if rng.below(4) == 0 {
-        let tags: Vec<&str> = (0..rng.below(3)).map(|_| *rng.pick(&words)).collect();
+    if rng.at("has tags").one_in(4) {
+        let tags: Vec<&str> = (0..rng.at("tags").below(3)).map(|_| *rng.at("tag").pick(&words)).collect();
         image.insert("tags".to_owned(), json!(tags));
     }
-    if rng.chance(plan.drift) {
-        let name = *rng.pick(&["name", "price", "flag", "late_a", "late_b", "place"]);
-        let value = match rng.below(5) {
-            0 => json!(rng.below(100)),
-            1 => json!(rng.pick(&words)),
-            2 => json!(rng.below(100) as f64 + 0.5),
-            3 => json!({ "deep": { "er": rng.below(7) } }),
+    if rng.at("drift").chance(plan.drift) {
+        let name = *rng.at("drift of").pick(&["name", "price", "flag", "late_a", "late_b", "place"]);
+        let value = match rng.at("drift to").below(5) {
+            0 => json!(rng.at("drift value").below(100)),
+            1 => json!(rng.at("drift value").pick(&words)),
+            2 => json!(rng.at("drift value").below(100) as f64 + 0.5),
+            3 => json!({ "deep": { "er": rng.at("drift value").below(7) } }),
             _ => json!(null),
         };
         image.insert(name.to_owned(), value);

@@ -4,6 +4,7 @@
 //! end of the sockets; [`crate::checks`] holds every answer and every commit against what was made up. Nothing here
 //! waits or looks at a clock: the world jumps from one entry of its queue to the next.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use dolake_core::event::{CallId, ConnId, Frame, Peer};
 use dolake_core::producer::ProducerEvent;
 use dolake_core::{Event, Lake, Op, Outcome};
 
+use crate::decisions::Decisions;
 use crate::host::{Host, JournalAsk};
 use crate::journal::Journal;
 use crate::lake_view::LakeView;
@@ -119,6 +121,49 @@ pub(crate) struct Chance {
     pub(crate) core: Rng,
 }
 
+impl Chance {
+    /// Each concern's generator of a seed, as `rng` makes it. The seeds of the machine's lives are never decided otherwise:
+    /// two lives with one seed would give the same names.
+    pub(crate) fn new(seed: u64, rng: impl Fn(u64, &str) -> Rng) -> Chance {
+        Chance {
+            faults: rng(seed, "faults"),
+            work: rng(seed, "workload"),
+            net: rng(seed, "network"),
+            clock: rng(seed, "clock"),
+            core: Rng::new(seed, "core"),
+        }
+    }
+
+    /// Says which producer's turn it is, if one's: what each is answered is kept apart.
+    pub(crate) fn turn_of(&mut self, producer: Option<usize>) {
+        let Chance { faults, work, net, clock, core: _ } = self;
+        [faults, work, net, clock].into_iter().for_each(|rng| rng.turn_of(producer));
+    }
+
+    /// What was decided, where it was written down.
+    pub(crate) fn into_decisions(self) -> Decisions {
+        let Chance { faults, work, net, clock, core: _ } = self;
+        let mut decisions = Decisions::default();
+        for (concern, rng) in [("faults", faults), ("workload", work), ("network", net), ("clock", clock)] {
+            if let Some(tape) = rng.into_tape() {
+                decisions.add(concern, tape);
+            }
+        }
+        decisions
+    }
+}
+
+/// Who is told what happens.
+#[derive(Debug)]
+pub enum Listener {
+    /// Nobody.
+    Nobody,
+    /// The terminal.
+    Terminal,
+    /// A list of lines, each with its moment.
+    Lines(RefCell<Vec<(Micros, String)>>),
+}
+
 /// What was seen to be wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
@@ -161,21 +206,21 @@ pub struct World {
     /// What happened, for people and statistics.
     pub counts: BTreeMap<&'static str, u64>,
     pub(crate) recorder: Recorder,
-    trace: bool,
+    listener: Listener,
 }
 
 impl World {
     /// The world of a seed.
     pub fn new(seed: u64, plan: Plan, trace: bool, recorder: Recorder) -> World {
+        let listener = if trace { Listener::Terminal } else { Listener::Nobody };
+        World::with(Chance::new(seed, Rng::new), plan, listener, recorder)
+    }
+
+    /// The world of a plan and of what chance decides.
+    pub(crate) fn with(chance: Chance, plan: Plan, listener: Listener, recorder: Recorder) -> World {
         let mut world = World {
             faults: plan.faults.clone(),
-            chance: Chance {
-                faults: Rng::new(seed, "faults"),
-                work: Rng::new(seed, "workload"),
-                net: Rng::new(seed, "network"),
-                clock: Rng::new(seed, "clock"),
-                core: Rng::new(seed, "core"),
-            },
+            chance,
             queue: Queue::new(),
             now: 0,
             clock_offset_ms: 0,
@@ -200,23 +245,25 @@ impl World {
             steps_in: (0, 0),
             counts: BTreeMap::new(),
             recorder,
-            trace,
+            listener,
             plan,
         };
         for n in 0..world.plan.sources {
             // Without an epoch, a batch that repeats others in full is refused as perhaps that of a producer that started
             // over, and a hole that waits for its number stays until it times out.
-            let unnamed = world.chance.work.below(3) == 0 && world.plan.overlap == 0;
+            world.chance.turn_of(Some(n as usize));
+            let unnamed = world.chance.work.at("no epoch").one_in(3) && world.plan.overlap == 0;
             let epoch = if unnamed { String::new() } else { "e1".to_owned() };
             let source = format!("shard-{n}");
             let stream = world.truth.open(source.clone(), epoch);
             world.producers.push(Producer::new(source, stream));
-            if world.chance.work.chance(world.plan.real_producers) {
+            if world.chance.work.at("real producers").chance(world.plan.real_producers) {
                 world.begin_machine(n as usize);
             }
-            let first_turn = world.chance.work.below(world.plan.turn_ms * 1_000);
+            let first_turn = world.chance.work.at("first turn").below(world.plan.turn_ms * 1_000);
             world.queue.at(first_turn, What::Turn(n as usize));
         }
+        world.chance.turn_of(None);
         world.queue.at(0, What::Restart);
         world.queue.at(1_000_000, What::Second);
         world.queue.at(world.plan.chaos_ms * 1_000, What::Calm);
@@ -225,11 +272,25 @@ impl World {
 
     /// Lives through the run. At its end, `violation` says what was wrong, if anything was.
     pub fn run(&mut self) {
-        while self.advance() {}
+        self.run_watched(&|_| None);
+    }
+
+    /// Lives through the run with one more check, which is asked after everything that happens.
+    pub fn run_watched(&mut self, watch: &dyn Fn(&World) -> Option<String>) {
+        let mut goes_on = true;
+        while goes_on {
+            goes_on = self.advance();
+            if let Some(message) = watch(self) {
+                self.fail("watch", message);
+            }
+        }
     }
 
     /// Lets the next thing happen. Returns whether the run goes on.
     pub(crate) fn advance(&mut self) -> bool {
+        if self.violation.is_some() {
+            return false;
+        }
         let Some((at, what)) = self.queue.next() else {
             self.fail("liveness", "nothing is left to happen, and not all is persisted".to_owned());
             return false;
@@ -262,9 +323,13 @@ impl World {
         self.now / 1_000
     }
 
-    /// Takes the record of the run.
-    pub fn into_record(self) -> Recorder {
-        self.recorder
+    /// Takes what the run leaves: its record, what its chance decided, and the lines of its story, where they were kept.
+    pub fn into_parts(self) -> (Recorder, Decisions, Vec<(Micros, String)>) {
+        let lines = match self.listener {
+            Listener::Nobody | Listener::Terminal => Vec::new(),
+            Listener::Lines(lines) => lines.into_inner(),
+        };
+        (self.recorder, self.chance.into_decisions(), lines)
     }
 
     fn happen(&mut self, what: What) {
@@ -342,24 +407,24 @@ impl World {
 
     fn second(&mut self) {
         if !self.is_calm {
-            if self.chance.faults.chance(self.faults.outage) {
-                let ms = self.chance.faults.between(500, 15_000);
+            if self.chance.faults.at("outage").chance(self.faults.outage) {
+                let ms = self.chance.faults.at("outage for").between(500, 15_000);
                 self.outage_until = self.now + ms * 1_000;
                 self.count("store outage");
                 self.tell(|| format!("the store is out for {ms} ms"));
             }
-            if self.faults.table_outage > 0 && self.chance.faults.chance(self.faults.table_outage) {
-                let ms = self.chance.faults.between(1_000, 40_000);
-                let only = *self.chance.faults.pick(&crate::truth::TABLES);
-                let others = self.chance.faults.below(3) == 0;
+            if self.faults.table_outage > 0 && self.chance.faults.at("table outage").chance(self.faults.table_outage) {
+                let ms = self.chance.faults.at("tables out for").between(1_000, 40_000);
+                let only = *self.chance.faults.at("table out").pick(&crate::truth::TABLES);
+                let others = self.chance.faults.at("other tables out").one_in(3);
                 let tables = crate::truth::TABLES.into_iter().filter(|table| (*table == only) != others);
                 self.tables_out = (tables.collect(), self.now + ms * 1_000);
                 self.count("table outage");
                 self.tell(|| format!("some tables are out for {ms} ms"));
             }
-            if self.chance.clock.chance(self.faults.clock_jump) {
+            if self.chance.clock.at("clock jump").chance(self.faults.clock_jump) {
                 let hour = 3_600_000;
-                let jump = *self.chance.clock.pick(&[hour, 5 * hour, -hour, -5_000, 70_000, 900]);
+                let jump = *self.chance.clock.at("jump by").pick(&[hour, 5 * hour, -hour, -5_000, 70_000, 900]);
                 self.clock_offset_ms += jump;
                 self.count("clock jump");
                 self.tell(|| format!("the clock jumps by {jump} ms"));
@@ -384,15 +449,20 @@ impl World {
         }
     }
 
-    /// Counts something.
+    /// Counts something, and tells of it.
     pub(crate) fn count(&mut self, what: &'static str) {
+        if what != "steps" {
+            self.tell(|| format!("* {what}"));
+        }
         *self.counts.entry(what).or_default() += 1;
     }
 
     /// Tells the story, if someone listens.
     pub(crate) fn tell(&self, line: impl FnOnce() -> String) {
-        if self.trace {
-            println!("{:>11.3} ms  {}", self.now as f64 / 1_000.0, line());
+        match &self.listener {
+            Listener::Nobody => {}
+            Listener::Terminal => println!("{:>11.3} ms  {}", self.now as f64 / 1_000.0, line()),
+            Listener::Lines(lines) => lines.borrow_mut().push((self.now, line())),
         }
     }
 
