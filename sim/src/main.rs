@@ -1,5 +1,9 @@
 //! `dolake-sim`: runs one seed with its story, or many in search of one that fails.
 
+mod cli {
+    pub(crate) mod mutants;
+}
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::process::ExitCode;
@@ -33,6 +37,8 @@ enum Action {
         #[arg(long, value_parser = range)]
         seeds: Range<u64>,
     },
+    /// Plants bugs, one after the other, and says which check catches each.
+    Mutants(cli::mutants::Options),
 }
 
 fn range(text: &str) -> Result<Range<u64>, String> {
@@ -56,6 +62,7 @@ fn main() -> ExitCode {
             report.violation.is_some()
         }
         Action::Search { seeds } => search(seeds),
+        Action::Mutants(options) => cli::mutants::mutants(&options),
     };
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

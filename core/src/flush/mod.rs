@@ -122,6 +122,9 @@ impl Bases {
     }
 
     pub(crate) fn put(&mut self, ident: TableIdent, base: Arc<Base>) {
+        if mutant!(StaleBase) && self.bases.contains_key(&ident) {
+            return;
+        }
         self.uses += 1;
         self.bytes += base.weight;
         if let Some((_, former)) = self.bases.insert(ident, (self.uses, base)) {
@@ -169,6 +172,7 @@ impl Flusher {
     ) {
         let absent = || Failure { message: "the object is not there".to_owned(), retry_after_ms: None };
         let result = match &call.action {
+            Action::Write(_) if mutant!(UnknownPutAsDone) && matches!(outcome, Outcome::Unknown(_)) => Ok(Bytes::new()),
             Action::Write(_) => outcome.of_put().done().map(|_| Bytes::new()),
             Action::ReadMetadata | Action::ReadManifestList | Action::ReadManifest(_) | Action::ReadFrontier => {
                 outcome.of_get().done().and_then(|found| found.ok_or_else(absent))
