@@ -168,8 +168,18 @@ impl Window {
     /// All that DoLake ever accepted up to `through` is durable: that is, what was sent before and never refused, or
     /// also what was never sent, if `unsent` is told to be the same as in an earlier life.
     pub(super) fn accept_through(&mut self, through: u64, unsent: bool) {
-        let settles = |batch: &Waiting| !batch.refused_once || mutant!(ProducerTrustsMarkOverNack);
-        self.settle(|number, batch| number <= through && settles(batch) && (unsent || batch.sends > 0));
+        let given_up = std::mem::take(&mut self.given_up);
+        let is_given_up = |number: u64| given_up.range(..=number).next_back().is_some_and(|(_, last)| number <= *last);
+        self.settle(|number, batch| {
+            number <= through && !batch.refused_once && !is_given_up(number) && (unsent || batch.sends > 0)
+        });
+        self.given_up = given_up;
+    }
+
+    /// DoLake gave these numbers up.
+    pub(super) fn give_up(&mut self, numbers: &RangeInclusive<u64>) {
+        let last = self.given_up.entry(*numbers.start()).or_insert(*numbers.end());
+        *last = (*last).max(*numbers.end());
     }
 
     /// What was just offered is known to be durable, if its number lies below what DoLake has accepted.

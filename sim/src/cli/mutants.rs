@@ -13,9 +13,9 @@ pub(crate) struct Options {
     /// Seeds that each bug is given, from 0.
     #[arg(long, default_value_t = 1_000)]
     seeds: u64,
-    /// Only the bugs whose name contains this.
-    #[arg(long, default_value = "")]
-    only: String,
+    /// Only the bugs whose name contains one of these.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
     /// Tells the story of each seed that caught a bug.
     #[arg(long)]
     trace: bool,
@@ -53,7 +53,10 @@ mod planted {
     pub(crate) fn mutants(options: &Options) -> bool {
         std::panic::set_hook(Box::new(|_| {}));
         let began = Instant::now();
-        let wanted = |mutant: &Mutant| format!("{mutant:?}").contains(&options.only);
+        let wanted = |mutant: &Mutant| {
+            let name = format!("{mutant:?}");
+            options.only.is_empty() || options.only.iter().any(|part| name.contains(part.as_str()))
+        };
         let mutants: Vec<Mutant> = Mutant::ALL.iter().copied().filter(wanted).collect();
         let found = in_parallel(options.jobs, mutants.len(), |n| hunt(Some(mutants[n]), 0..options.seeds));
         let last = found.iter().flatten().map(|(seed, _)| seed + 1).max().unwrap_or(0);
