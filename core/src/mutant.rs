@@ -236,3 +236,22 @@ mod planted {
 pub(crate) use planted::is_planted;
 #[cfg(feature = "mutants")]
 pub use planted::plant;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mutant_names_the_promise_that_it_breaks() {
+        for mutant in Mutant::ALL {
+            let promise = mutant.breaks().strip_suffix(").").and_then(|text| text.chars().last());
+            assert!(promise.is_some_and(|number| ('1'..='7').contains(&number)), "{mutant:?}: {}", mutant.breaks());
+        }
+    }
+
+    #[cfg(not(feature = "mutants"))]
+    #[test]
+    fn none_is_planted_without_the_feature() {
+        assert!(Mutant::ALL.iter().all(|mutant| !is_planted(*mutant)));
+    }
+}

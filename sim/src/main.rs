@@ -38,7 +38,7 @@ enum Action {
         seeds: Range<u64>,
     },
     /// Plants bugs, one after the other, and says which check catches each.
-    Mutants(cli::mutants::Options),
+    Mutants(cli::mutants::Arguments),
 }
 
 fn range(text: &str) -> Result<Range<u64>, String> {
@@ -62,7 +62,12 @@ fn main() -> ExitCode {
             report.violation.is_some()
         }
         Action::Search { seeds } => search(seeds),
-        Action::Mutants(options) => cli::mutants::mutants(&options),
+        Action::Mutants(arguments) => {
+            return cli::mutants::mutants(&arguments).unwrap_or_else(|error| {
+                eprintln!("{error}");
+                ExitCode::from(2)
+            });
+        }
     };
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

@@ -48,6 +48,21 @@ fn core_has_no_thread_and_no_async() {
 }
 
 #[test]
+fn every_mutant_is_planted() {
+    let core = files("core/src", &[".rs"]);
+    let list = core.iter().find(|file| file.path == "core/src/mutant.rs").expect("the list of mutants");
+    let names: Vec<&str> = list
+        .code()
+        .filter_map(|(_, line)| line.strip_prefix("    ")?.strip_suffix(','))
+        .filter(|name| name.chars().all(char::is_alphanumeric))
+        .collect();
+    assert!(names.len() >= 30, "the list is read: {names:?}");
+    let planted = |name: &&str| core.iter().any(|file| file.text.contains(&format!("mutant!({name})")));
+    let missing: Vec<String> = names.into_iter().filter(|name| !planted(name)).map(str::to_owned).collect();
+    check("mutants that stand nowhere", &missing);
+}
+
+#[test]
 fn core_has_no_hash_order() {
     let words = ["HashMap", "HashSet", "hash_map", "hash_set", "DefaultHasher"];
     check("core's maps are BTreeMaps", &places(&files("core/src", &[".rs"]), &words));

@@ -250,7 +250,8 @@ impl Flusher {
         let retries = self.retries.iter().filter(|(_, call)| may_retry(call)).map(|(due, _)| *due);
         let retry = retries.min().map(|due| (due, "store retry"));
         let may_begin = may_begin && !self.is_running();
-        let trigger = self.next_trigger(ingest, config).filter(|_| may_begin);
+        let unarmed = mutant!(FirstAlarmNotArmed) && self.stats.flushes == 0;
+        let trigger = self.next_trigger(ingest, config).filter(|_| may_begin && !unarmed);
         let parked = self.parked.deadline().map(|due| (due.max(self.not_before), "parked table"));
         let parked = parked.filter(|_| may_begin);
         let hint = self.hints.deadline().map(|due| (due, "version hint"));

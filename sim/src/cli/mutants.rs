@@ -2,11 +2,8 @@
 //!
 //! The bugs are in `dolake_core::mutant`. They are compiled in by the cargo feature `mutants` alone.
 
-use clap::Args;
-
-/// What to plant.
-#[derive(Debug, Args)]
-pub(crate) struct Options {
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
     /// Bugs that are tried at once.
     #[arg(long, default_value_t = std::thread::available_parallelism().map_or(1, usize::from))]
     jobs: usize,
@@ -21,12 +18,11 @@ pub(crate) struct Options {
     trace: bool,
 }
 
-/// Says how to build what can plant bugs. Returns whether that counts as failed.
+/// Says how to build what can plant bugs.
 #[cfg(not(feature = "mutants"))]
-pub(crate) fn mutants(_: &Options) -> bool {
-    eprintln!("no bugs are compiled in: build with\n");
-    eprintln!("    cargo build --release --workspace --bin dolake-sim --features dolake-sim/mutants");
-    true
+pub(crate) fn mutants(_: &Arguments) -> Result<std::process::ExitCode, String> {
+    let build = "cargo build --release --workspace --bin dolake-sim --features dolake-sim/mutants";
+    Err(format!("no bugs are compiled in: build with\n    {build}"))
 }
 
 #[cfg(feature = "mutants")]
@@ -34,6 +30,7 @@ pub(crate) use planted::mutants;
 
 #[cfg(feature = "mutants")]
 mod planted {
+    use std::process::ExitCode;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc;
     use std::time::Instant;
@@ -43,38 +40,38 @@ mod planted {
     use dolake_sim::run::run;
     use dolake_sim::world::Violation;
 
-    use super::Options;
+    use super::Arguments;
 
     /// A seed that failed, and how.
     type Caught = Option<(u64, Violation)>;
 
-    /// Plants every bug in turn and prints what became of it. Returns whether one was not caught, or a seed fails
-    /// without any.
-    pub(crate) fn mutants(options: &Options) -> bool {
+    /// Plants every bug in turn and prints what became of it. Fails if one was not caught, or a seed fails without any.
+    pub(crate) fn mutants(arguments: &Arguments) -> Result<ExitCode, String> {
         std::panic::set_hook(Box::new(|_| {}));
         let began = Instant::now();
         let wanted = |mutant: &Mutant| {
             let name = format!("{mutant:?}");
-            options.only.is_empty() || options.only.iter().any(|part| name.contains(part.as_str()))
+            arguments.only.is_empty() || arguments.only.iter().any(|part| name.contains(part.as_str()))
         };
         let mutants: Vec<Mutant> = Mutant::ALL.iter().copied().filter(wanted).collect();
-        let found = in_parallel(options.jobs, mutants.len(), |n| hunt(Some(mutants[n]), 0..options.seeds));
+        let found = in_parallel(arguments.jobs, mutants.len(), |n| hunt(Some(mutants[n]), 0..arguments.seeds));
         let last = found.iter().flatten().map(|(seed, _)| seed + 1).max().unwrap_or(0);
         let stride = 16;
-        let controls = in_parallel(options.jobs, last.div_ceil(stride) as usize, |n| {
+        let controls = in_parallel(arguments.jobs, last.div_ceil(stride) as usize, |n| {
             let from = n as u64 * stride;
             hunt(None, from..last.min(from + stride))
         });
-        let missed = print(&mutants, &found, options);
+        let missed = print(&mutants, &found, arguments);
         let control = controls.into_iter().flatten().next();
         match &control {
             None => println!("none planted: {last} seeds, nothing seen"),
             Some((seed, violation)) => {
-                println!("none planted: seed {seed}: {}: {}", violation.check, violation.message)
+                println!("none planted: seed {seed}: {}: {}", violation.check, violation.message);
             }
         }
         println!("{:.0} s", began.elapsed().as_secs_f64());
-        missed > 0 || control.is_some()
+        let failed = missed > 0 || control.is_some();
+        Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 
     /// The first of the seeds that fails with this bug planted.
@@ -108,7 +105,7 @@ mod planted {
     }
 
     /// The table, and how many were not caught.
-    fn print(mutants: &[Mutant], found: &[Caught], options: &Options) -> usize {
+    fn print(mutants: &[Mutant], found: &[Caught], arguments: &Arguments) -> usize {
         println!("| mutant | caught by | seeds | what it does, and the promise that it breaks |\n|---|---|---|---|");
         let mut needed = Vec::new();
         for (mutant, caught) in mutants.iter().zip(found) {
@@ -117,7 +114,7 @@ mod planted {
                     needed.push(seed + 1);
                     (violation.check, (seed + 1).to_string())
                 }
-                None => ("not caught", format!("> {}", options.seeds)),
+                None => ("not caught", format!("> {}", arguments.seeds)),
             };
             println!("| {mutant:?} | {check} | {seeds} | {} |", mutant.breaks());
         }
@@ -127,10 +124,10 @@ mod planted {
         for (mutant, caught) in mutants.iter().zip(found) {
             match caught {
                 None => println!("not caught: {mutant:?}: {}", mutant.breaks()),
-                Some((seed, violation)) if options.trace || !options.only.is_empty() => {
+                Some((seed, violation)) if arguments.trace || !arguments.only.is_empty() => {
                     println!("{mutant:?}, seed {seed}: {}: {}", violation.check, violation.message);
                     plant(Some(*mutant));
-                    if options.trace {
+                    if arguments.trace {
                         run(*seed, true, Recorder::hashing());
                     }
                 }
