@@ -125,6 +125,9 @@ impl Bases {
     }
 
     pub(crate) fn put(&mut self, ident: TableIdent, base: Arc<Base>) {
+        if mutant!(StaleBase) && self.bases.contains_key(&ident) {
+            return;
+        }
         self.uses += 1;
         self.bytes += base.weight;
         if let Some((_, former)) = self.bases.insert(ident, (self.uses, base)) {
@@ -173,6 +176,7 @@ impl Flusher {
     ) {
         let absent = || Failure { message: "the object is not there".to_owned(), retry_after_ms: None };
         let result = match &call.action {
+            Action::Write(_) if mutant!(UnknownPutAsDone) && matches!(outcome, Outcome::Unknown(_)) => Ok(Bytes::new()),
             Action::Write(_) => outcome.of_put().done().map(|_| Bytes::new()),
             Action::ReadMetadata | Action::ReadManifestList | Action::ReadManifest(_) | Action::ReadFrontier => {
                 outcome.of_get().done().and_then(|found| found.ok_or_else(absent))
@@ -250,7 +254,8 @@ impl Flusher {
         let retries = self.retries.iter().filter(|(_, call)| may_retry(call)).map(|(due, _)| *due);
         let retry = retries.min().map(|due| (due, "store retry"));
         let may_begin = may_begin && !self.is_running();
-        let trigger = self.next_trigger(ingest, config).filter(|_| may_begin);
+        let unarmed = mutant!(FirstAlarmNotArmed) && self.stats.flushes == 0;
+        let trigger = self.next_trigger(ingest, config).filter(|_| may_begin && !unarmed);
         let parked = self.parked.deadline().map(|due| (due.max(self.not_before), "parked table"));
         let parked = parked.filter(|_| may_begin);
         let hint = self.hints.deadline().map(|due| (due, "version hint"));
