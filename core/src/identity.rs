@@ -92,6 +92,7 @@ impl Identity {
             IdentityOp::SaveRow => outcome.of_save().done().map(|()| self.issue(IdentityOp::PutMarker, cx)),
             IdentityOp::PutMarker => outcome.of_put().done().map(|is_there| match is_there {
                 false => self.settle(cx),
+                true if mutant!(OwnMarkerForeign) => cx.out.push(Command::Halt { reason: "another lake's".to_owned() }),
                 // Another lake's marker, or one's own from a put that seemed to fail.
                 true => self.issue(IdentityOp::GetMarker, cx),
             }),

@@ -79,7 +79,7 @@ impl Lake {
         saved: Saved,
     ) -> Result<Lake, RestoreError> {
         assert_eq!(config.validate(), Ok(()), "hosts validate the config");
-        let Saved { control, batch_keys } = saved;
+        let Saved { control, mut batch_keys } = saved;
         let mut rows = Rows::default();
         for (key, value) in &control {
             rows.take(key, value)?;
@@ -87,6 +87,9 @@ impl Lake {
         let settings = Settings::restore(config, rows.settings);
         let mut batches: Vec<(u64, BatchKey)> = Vec::new();
         let mut parked: Vec<(u64, ParkedKey)> = Vec::new();
+        if mutant!(TailLostOnEviction) {
+            batch_keys.pop();
+        }
         for key in &batch_keys {
             let parsed = NumberedKey::parse(key)?;
             match (parsed.family, parsed.chunk) {

@@ -9,6 +9,9 @@
 //! `flush` (plan, write, commit, release) → [`iceberg`] (metadata and manifests) → [`catalog`] (what engines ask).
 //! [`producer`] is the other end of the socket.
 
+#[macro_use]
+pub mod mutant;
+
 mod calls;
 pub mod catalog;
 pub mod command;

@@ -44,8 +44,11 @@ impl Clock {
     /// Counts the host time that passed since the last call, within the bounds of one step.
     pub fn advance(&mut self, host_now: Timestamp) -> MachineTime {
         let elapsed_ms = u64::try_from(host_now.0.saturating_sub(self.last_host.0)).unwrap_or(0);
-        self.now = self.now.after_ms(elapsed_ms.min(self.max_step_ms));
-        self.last_host = host_now;
+        let max_step_ms = if mutant!(ClockJumpCountsInFull) { u64::MAX } else { self.max_step_ms };
+        self.now = self.now.after_ms(elapsed_ms.min(max_step_ms));
+        if !(mutant!(ClockStandsAfterJumpBack) && host_now < self.last_host) {
+            self.last_host = host_now;
+        }
         self.now
     }
 

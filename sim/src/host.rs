@@ -340,13 +340,14 @@ impl World {
         if self.journal.apply(writes) {
             self.commit_seen();
         }
+        self.check_journal_size();
     }
 
     fn ask_store(&mut self, op: Op, ask: Ask) {
         let faults = &mut self.chance.faults;
         let is_put = matches!(ask, Ask::Put(..));
         let delay = if faults.at("store slow").chance(self.faults.store_slow) {
-            faults.at("store slow time").between(1_000_000, crate::oracle::SLOW_MAX)
+            faults.at("store slow time").between(1_000_000, crate::checks::liveness::SLOW_MAX)
         } else {
             faults.at("store time").between(500, 50_000)
         };
@@ -385,6 +386,9 @@ impl World {
 
     /// The store carries out what it was asked.
     pub(crate) fn store_turn(&mut self, op: Option<Op>, ask: &Ask) {
+        if let Ask::Delete(key) = ask {
+            self.check_delete(key);
+        }
         match self.store.carry_out(ask) {
             Ok(outcome) => {
                 if let Some(op) = op {

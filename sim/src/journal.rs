@@ -17,6 +17,7 @@ pub struct Journal {
     uids: BTreeMap<Key, Vec<Uid>>,
     /// In how many entries an event is.
     held: BTreeMap<Uid, u32>,
+    buffered_bytes: u64,
 }
 
 impl Journal {
@@ -35,11 +36,13 @@ impl Journal {
                         }
                         self.uids.insert(key.clone(), uids);
                     }
-                    self.entries.insert(key.clone(), value.clone());
+                    let former = self.entries.insert(key.clone(), value.clone());
+                    self.count_buffered(key, former.as_ref(), Some(value));
                 }
                 Write::Delete(key) => {
                     self.forget(key);
-                    self.entries.remove(key);
+                    let former = self.entries.remove(key);
+                    self.count_buffered(key, former.as_ref(), None);
                 }
             }
         }
@@ -73,6 +76,13 @@ impl Journal {
         self.entries.range(from..until).map(|(key, value)| (&key[4..], value))
     }
 
+    fn count_buffered(&mut self, key: &Key, former: Option<&Bytes>, now: Option<&Bytes>) {
+        if key.starts_with(&[b'b', 0]) {
+            self.buffered_bytes += now.map_or(0, |value| value.len() as u64);
+            self.buffered_bytes -= former.map_or(0, |value| value.len() as u64);
+        }
+    }
+
     fn forget(&mut self, key: &Key) {
         for uid in self.uids.remove(key).unwrap_or_default() {
             if let Some(count) = self.held.get_mut(&uid) {
@@ -92,6 +102,16 @@ impl Journal {
     /// Whether an event waits with a parked table. A linear search.
     pub fn has_parked(&self, uid: Uid) -> bool {
         self.uids.iter().any(|(key, uids)| key.starts_with(&[b'b', 1]) && uids.contains(&uid))
+    }
+
+    /// Bytes of batches that are not flushed.
+    pub fn buffered_bytes(&self) -> u64 {
+        self.buffered_bytes
+    }
+
+    /// The garbage log.
+    pub fn garbage(&self) -> impl Iterator<Item = (&Key, &Bytes)> {
+        self.entries.range(Bytes::from_static(b"g/")..Bytes::from_static(b"g0"))
     }
 
     /// Whether it holds no batch.

@@ -19,7 +19,10 @@ pub struct LakeView {
     pub events: BTreeSet<Uid>,
     /// By pointer key.
     tables: BTreeMap<Vec<u8>, Table>,
-    metadata: BTreeMap<Vec<u8>, String>,
+    /// Table, as events spell it, and its metadata file.
+    metadata: BTreeMap<Vec<u8>, (String, String)>,
+    /// The last event of each stream in each table.
+    last: BTreeMap<(String, usize), u64>,
     cache: Cache,
 }
 
@@ -38,7 +41,7 @@ impl LakeView {
     ) -> Result<(), String> {
         for (key, value) in journal.pointers() {
             let pointer = TablePointer::decode(value).map_err(|error| error.to_string())?;
-            if self.metadata.get(key) == Some(&pointer.metadata_location) {
+            if self.metadata.get(key).is_some_and(|(_, location)| *location == pointer.metadata_location) {
                 continue;
             }
             let name = pointer.cdc_table.clone().unwrap_or_default();
@@ -57,17 +60,27 @@ impl LakeView {
                     if !self.events.insert(uid) {
                         return Err(format!("table {name}, {file}: event {} is there twice", describe(uid, truth)));
                     }
+                    let event = &truth.events[uid as usize];
+                    let last = self.last.entry((name.clone(), event.stream)).or_default();
+                    if std::mem::replace(last, event.sequence) >= event.sequence {
+                        return Err(format!("table {name}, {file}: event {} is out of order", describe(uid, truth)));
+                    }
                 }
             }
             self.tables.insert(key.to_vec(), table);
-            self.metadata.insert(key.to_vec(), pointer.metadata_location);
+            self.metadata.insert(key.to_vec(), (name, pointer.metadata_location));
         }
         Ok(())
     }
 
-    /// The current metadata files, and the folders of their tables.
-    pub fn metadata(&self) -> impl Iterator<Item = &String> {
+    /// Each table, as events spell it, and its current metadata file.
+    pub fn metadata(&self) -> impl Iterator<Item = &(String, String)> {
         self.metadata.values()
+    }
+
+    /// Keys of all data files that a retained snapshot names.
+    pub fn named(&self) -> BTreeSet<&str> {
+        self.tables.values().flat_map(|table| &table.named).map(String::as_str).collect()
     }
 }
 

@@ -2,13 +2,13 @@
 //! seed; and checks that hold every answer and every commit against what was made up.
 //!
 //! It has no part in production and is never needed by it. Start at [`world`]; [`plan`] says what a seed means,
-//! [`oracle`] what is checked.
+//! [`checks`] what is checked.
 
+pub mod checks;
 pub mod decisions;
 pub mod host;
 pub mod journal;
 pub mod lake_view;
-pub mod oracle;
 pub mod plan;
 pub mod producers;
 pub mod queue;

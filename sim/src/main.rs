@@ -23,6 +23,8 @@ enum Action {
     Replay(cli::replay::Arguments),
     /// Makes a failing run small, and prints it as a story and as a test.
     Shrink(cli::shrink::Arguments),
+    /// Plants bugs, one after the other, and says which check catches each.
+    Mutants(cli::mutants::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         Action::Search(arguments) => cli::search::search(&arguments),
         Action::Replay(arguments) => cli::replay::replay(&arguments),
         Action::Shrink(arguments) => cli::shrink::shrink(&arguments),
+        Action::Mutants(arguments) => cli::mutants::mutants(&arguments),
     };
     result.unwrap_or_else(|error| {
         eprintln!("{error}");

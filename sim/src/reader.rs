@@ -28,6 +28,8 @@ pub struct Table {
     pub snapshots: Vec<i64>,
     /// Keys of the live data files.
     pub files: BTreeSet<String>,
+    /// Keys of the data files of all retained snapshots.
+    pub named: BTreeSet<String>,
 }
 
 /// What was read before: immutable objects are read once.
@@ -49,15 +51,16 @@ pub fn read(store: &Store, location: &str, metadata_location: &str, cache: &mut 
     check_history(&metadata, &snapshots)?;
     let current = metadata["current-snapshot-id"].as_i64().ok_or("no current snapshot")?;
     let ids: Vec<i64> = snapshots.iter().filter_map(|snapshot| snapshot["snapshot-id"].as_i64()).collect();
-    let mut files = BTreeSet::new();
+    let (mut files, mut named) = (BTreeSet::new(), BTreeSet::new());
     for snapshot in &snapshots {
         let list = snapshot["manifest-list"].as_str().ok_or("a snapshot without a manifest list")?;
         // Retained snapshots must be readable too; their manifests are mostly those of the current one.
         let of_snapshot = read_list(store, location, list, cache)?;
         if snapshot["snapshot-id"].as_i64() == Some(current) {
             check_totals(snapshot, &of_snapshot)?;
-            files = of_snapshot.into_iter().map(|(key, _, _)| key).collect();
+            files = of_snapshot.iter().map(|(key, _, _)| key.clone()).collect();
         }
+        named.extend(of_snapshot.into_iter().map(|(key, _, _)| key));
     }
     for key in &files {
         if !cache.rows.contains_key(key) {
@@ -65,7 +68,7 @@ pub fn read(store: &Store, location: &str, metadata_location: &str, cache: &mut 
             cache.rows.insert(key.clone(), parquet_rows(bytes).map_err(|error| format!("{key}: {error}"))?);
         }
     }
-    Ok(Table { snapshots: ids, files })
+    Ok(Table { snapshots: ids, files, named })
 }
 
 fn object<'a>(store: &'a Store, location: &str, uri: &str) -> Result<&'a Bytes, String> {

@@ -77,6 +77,12 @@ impl Store {
         self.objects.get(key)
     }
 
+    /// Takes an object away, to see that a check sees it.
+    #[cfg(test)]
+    pub(crate) fn lose(&mut self, key: &str) {
+        self.objects.remove(key);
+    }
+
     /// Whether a late put spoiled what a later one had written.
     pub fn was_overtaken(&self, key: &str) -> bool {
         self.overtaken.contains(key)

@@ -72,6 +72,8 @@ pub struct Batch {
     pub absent: bool,
     /// Times that it was sent.
     pub sends: u64,
+    /// Length of its events as JSON.
+    pub events_bytes: u64,
 }
 
 /// One epoch of one source.
@@ -85,6 +87,8 @@ pub struct Stream {
     pub batches: Vec<Batch>,
     /// A newer epoch of its source has begun.
     pub is_over: bool,
+    /// Its numbers are sparse by nature: it knows no holes.
+    pub is_sparse: bool,
 }
 
 impl Stream {
@@ -106,7 +110,7 @@ pub struct Truth {
 impl Truth {
     /// Begins an epoch.
     pub fn open(&mut self, source: String, epoch: String) -> usize {
-        self.streams.push(Stream { source, epoch, batches: Vec::new(), is_over: false });
+        self.streams.push(Stream { source, epoch, batches: Vec::new(), is_over: false, is_sparse: false });
         self.streams.len() - 1
     }
 
@@ -157,7 +161,10 @@ impl Truth {
             closed: false,
             absent: false,
             sends: 0,
+            events_bytes: 0,
         });
+        let bytes = self.events_json(&self.streams[stream].batches[index].events).len() as u64;
+        self.streams[stream].batches[index].events_bytes = bytes;
         index
     }
 

@@ -1,7 +1,7 @@
 //! A whole run: the machine, its host, the journal, the store, the network and the producers, in one ordered queue.
 //!
 //! [`crate::host`] carries out the machine's commands and makes lives begin and end; [`crate::producers`] is the other
-//! end of the sockets; [`crate::oracle`] holds every answer and every commit against what was made up. Nothing here
+//! end of the sockets; [`crate::checks`] holds every answer and every commit against what was made up. Nothing here
 //! waits or looks at a clock: the world jumps from one entry of its queue to the next.
 
 use std::cell::RefCell;
@@ -277,20 +277,27 @@ impl World {
 
     /// Lives through the run with one more check, which is asked after everything that happens.
     pub fn run_watched(&mut self, watch: &dyn Fn(&World) -> Option<String>) {
-        while self.violation.is_none() {
-            let Some((at, what)) = self.queue.next() else {
-                self.fail("liveness", "nothing is left to happen, and not all is persisted".to_owned());
-                return;
-            };
-            self.now = self.now.max(at);
-            self.happen(what);
+        let mut goes_on = true;
+        while goes_on {
+            goes_on = self.advance();
             if let Some(message) = watch(self) {
                 self.fail("watch", message);
             }
-            if self.is_calm && self.is_over() {
-                return;
-            }
         }
+    }
+
+    /// Lets the next thing happen. Returns whether the run goes on.
+    pub(crate) fn advance(&mut self) -> bool {
+        if self.violation.is_some() {
+            return false;
+        }
+        let Some((at, what)) = self.queue.next() else {
+            self.fail("liveness", "nothing is left to happen, and not all is persisted".to_owned());
+            return false;
+        };
+        self.now = self.now.max(at);
+        self.happen(what);
+        !(self.violation.is_some() || (self.is_calm && self.is_over()))
     }
 
     /// What was wrong, if anything.

@@ -69,7 +69,7 @@ impl Breaker {
         draws: &mut Draws,
     ) -> MachineTime {
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
-        self.probing = false;
+        self.probing = self.probing && mutant!(ProbeNeverEnds);
         now.after_ms(backoff_ms(self.failures_in_a_row, asked_ms, config, draws))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::catalog::state::{TableFigures, Tables};
 use crate::catalog::{TableIdent, TablePointer};
-use crate::command::{Ending, Failure, Key, Outcome};
+use crate::command::{Class, Command, Ending, Failure, Key, Outcome};
 use crate::context::Context;
 use crate::flush::breaker::backoff_ms;
 use crate::flush::parked::{ParkedKey, Share};
@@ -90,6 +90,14 @@ impl Flusher {
     ) {
         match outcome.of_save() {
             Ending::Done(()) => self.committed(tables, ingest, cx),
+            Ending::Unknown(_) if mutant!(UnknownCommitGivenBack) => {
+                self.phase = Phase::Idle;
+                self.hold_off(cx);
+            }
+            Ending::Unknown(_) if mutant!(DeletesAfterFailedReply) => {
+                self.delete_files(cx);
+                read_commit_back(cx);
+            }
             Ending::Refused(failure) => self.commit_later(&failure, cx),
             Ending::Unknown(_) => read_commit_back(cx),
         }
@@ -107,12 +115,22 @@ impl Flusher {
         let row = entries.first().map(|(key, value)| journal::decode::<FlushRow>(key, value));
         let Phase::Committing(run, _) = &self.phase else { return };
         match row {
-            Some(Ok(row)) if row.flush > run.flush => self.committed(tables, ingest, cx),
+            Some(Ok(row)) if row.flush > run.flush || mutant!(ReadBackOffByOne) => self.committed(tables, ingest, cx),
             Some(Ok(_)) | None => {
                 let failure = Failure { message: "the commit did not take effect".to_owned(), retry_after_ms: None };
                 self.commit_later(&failure, cx);
             }
             Some(Err(error)) => panic!("the journal's flush row was readable at the start of this life: {error}"),
+        }
+    }
+
+    /// Of [`crate::mutant::Mutant::DeletesAfterFailedReply`].
+    fn delete_files(&self, cx: &mut Context<'_>) {
+        let Phase::Committing(run, _) = &self.phase else { return };
+        for file in run.parts.values().flat_map(|part| &part.files) {
+            let op = cx.ops.issue(Pending::SaveRow);
+            let key = cx.key_of(&file.file_path).unwrap_or_default();
+            cx.out.push(Command::Delete { op, class: Class::Upkeep, key });
         }
     }
 

@@ -43,6 +43,7 @@ impl Hints {
     /// A table has a new metadata file; `base_name` is its name without `.metadata.json`.
     pub(crate) fn want(&mut self, folder: &str, base_name: String, now: MachineTime) {
         match self.hints.get_mut(folder) {
+            Some(hint) if mutant!(HintDropped) && hint.writing.is_some() => {}
             Some(hint) => hint.wanted = Some(base_name),
             None => {
                 let hint = Hint { wanted: Some(base_name), writing: None, not_before: now, failures: 0 };

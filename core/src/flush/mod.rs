@@ -47,6 +47,9 @@ const BASES_BYTES_MAX: usize = 16 << 20;
 #[derive(Debug)]
 pub(crate) struct Flusher {
     pub(crate) row: FlushRow,
+    /// The last attempt that may have written to the store, by flush and number. Those after it, whose plan the journal
+    /// did not take, have not.
+    started: Option<(u64, u32)>,
     pub(crate) phase: Phase,
     pub(crate) breaker: Breaker,
     pub(crate) requests: Requests,
@@ -122,6 +125,9 @@ impl Bases {
     }
 
     pub(crate) fn put(&mut self, ident: TableIdent, base: Arc<Base>) {
+        if mutant!(StaleBase) && self.bases.contains_key(&ident) {
+            return;
+        }
         self.uses += 1;
         self.bytes += base.weight;
         if let Some((_, former)) = self.bases.insert(ident, (self.uses, base)) {
@@ -139,6 +145,7 @@ impl Flusher {
     /// Goes on where the journal says that the last life ended.
     pub(crate) fn new(row: FlushRow, parked: Vec<(u64, ParkedKey)>, now: MachineTime) -> Flusher {
         Flusher {
+            started: (row.attempt > 0).then_some((row.flush, row.attempt)),
             row,
             phase: Phase::Idle,
             breaker: Breaker::default(),
@@ -169,6 +176,7 @@ impl Flusher {
     ) {
         let absent = || Failure { message: "the object is not there".to_owned(), retry_after_ms: None };
         let result = match &call.action {
+            Action::Write(_) if mutant!(UnknownPutAsDone) && matches!(outcome, Outcome::Unknown(_)) => Ok(Bytes::new()),
             Action::Write(_) => outcome.of_put().done().map(|_| Bytes::new()),
             Action::ReadMetadata | Action::ReadManifestList | Action::ReadManifest(_) | Action::ReadFrontier => {
                 outcome.of_get().done().and_then(|found| found.ok_or_else(absent))
@@ -246,7 +254,8 @@ impl Flusher {
         let retries = self.retries.iter().filter(|(_, call)| may_retry(call)).map(|(due, _)| *due);
         let retry = retries.min().map(|due| (due, "store retry"));
         let may_begin = may_begin && !self.is_running();
-        let trigger = self.next_trigger(ingest, config).filter(|_| may_begin);
+        let unarmed = mutant!(FirstAlarmNotArmed) && self.stats.flushes == 0;
+        let trigger = self.next_trigger(ingest, config).filter(|_| may_begin && !unarmed);
         let parked = self.parked.deadline().map(|due| (due.max(self.not_before), "parked table"));
         let parked = parked.filter(|_| may_begin);
         let hint = self.hints.deadline().map(|due| (due, "version hint"));

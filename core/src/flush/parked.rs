@@ -254,6 +254,9 @@ impl Parked {
 
     /// When the next one is to be tried.
     pub(crate) fn deadline(&self) -> Option<MachineTime> {
+        if mutant!(ParkedNeverTried) {
+            return None;
+        }
         self.tables.values().map(|table| table.retry_at).min()
     }
 

@@ -10,6 +10,7 @@ use crate::flush::run::Run;
 use crate::flush::{Flusher, LastFlush, Phase};
 use crate::http::respond::Answer;
 use crate::ingest::Ingest;
+use crate::journal::Family;
 use crate::journal::rows::{GarbageRow, garbage_write};
 use crate::pending::Pending;
 use crate::time::MachineTime;
@@ -102,13 +103,13 @@ impl Requests {
     /// Answers those for whom nothing is left to do: no ready or unsaved batch below their place, and no parked table
     /// with older events that was not tried since.
     pub(crate) fn settle(&mut self, ingest: &Ingest, parked: &Parked, running: bool, cx: &mut Context<'_>) {
-        if self.open.is_empty() || running {
+        if self.open.is_empty() || (running && !mutant!(FlushAnsweredEarly)) {
             return;
         }
         let oldest = ingest.oldest_unsettled_place();
         let now = cx.now;
         let waits = |request: &Request| {
-            oldest.is_some_and(|place| place < request.below)
+            !mutant!(FlushAnsweredEarly) && oldest.is_some_and(|place| place < request.below)
                 || parked.below(request.below).any(|(_, table)| table.retry_at <= now)
         };
         let (open, done): (Vec<_>, Vec<_>) = std::mem::take(&mut self.open).into_iter().partition(waits);
@@ -170,19 +171,21 @@ impl Flusher {
             None => return,
         };
         let mut writes = Vec::new();
-        if self.row.attempt > 0 {
-            // A former life began this flush and did not end it. What it may have written is garbage.
-            let row = GarbageRow {
-                abandoned: vec![(self.row.flush, self.row.attempt)],
-                locations: Vec::new(),
-                since_ms: cx.wall.0,
-            };
+        if let Some(started) = self.started.filter(|(flush, _)| *flush == self.row.flush)
+            && !mutant!(GarbageNotLogged)
+        {
+            // This flush was begun before and did not end. What that may have written is garbage.
+            let row = GarbageRow { abandoned: vec![started], locations: Vec::new(), since_ms: cx.wall.0 };
             writes.push(garbage_write(self.row.flush, self.row.attempt, &row));
         }
-        self.row.attempt += 1;
+        self.row.attempt += u32::from(!(mutant!(AttemptNotCounted) && self.row.attempt > 0));
         self.row.places.clone_from(&places);
         self.stamp(ingest, cx);
         writes.push(self.row.write());
+        for &place in places.iter().filter(|_| mutant!(ClearBufferTooEarly)) {
+            let key = &ingest.buffer.get(place).expect("planned batches are in the buffer").key;
+            writes.extend(Family::Batch.delete(place, key, key.frame_bytes as usize));
+        }
         self.phase = Phase::Planning(places);
         cx.save(writes, Pending::SavePlan);
     }
@@ -199,11 +202,12 @@ impl Flusher {
         let Phase::Planning(places) = std::mem::replace(&mut self.phase, Phase::Idle) else {
             panic!("a plan was saved while the flush was elsewhere");
         };
-        if !durable {
+        if !durable && !mutant!(PlanFailureIgnored) {
             // The journal refuses writes. The attempt's number is used up; the next trigger tries again.
             self.hold_off(cx);
             return;
         }
+        self.started = Some((self.row.flush, self.row.attempt));
         let mut run = Box::new(Run::new(self.row.flush, self.row.attempt, places, cx.now));
         let missing = run.load(ingest, cx);
         self.phase = if missing == 0 { self.take_up(run, tables, cx) } else { Phase::Loading(run, missing) };

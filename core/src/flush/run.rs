@@ -95,6 +95,9 @@ impl Run {
     /// Sorts the new events by table, and decides which parked tables are tried: those go first. Returns the entries to
     /// load.
     fn sort(&mut self, parked: &Parked, config: &Config, now: MachineTime) -> Vec<u64> {
+        if mutant!(FlushReversed) {
+            self.places.reverse();
+        }
         // In the order of their events: a hole that was filled has a later place than what waited above it.
         for place in &self.places {
             let Some((key, batch)) = self.batches.remove(place) else { continue };
@@ -116,7 +119,7 @@ impl Run {
                     all
                 }
             };
-            if !all {
+            if !all && !mutant!(ParkedOvertaken) {
                 self.parking.extend(self.shares.remove(name).unwrap_or_default());
             }
         }
@@ -178,7 +181,7 @@ impl Run {
     /// Parks a table: its new events go to the entries that wait. Those that were parked before stay where they are.
     fn park(&mut self, table: &str) {
         let shares = self.give_up_part(table);
-        self.parking.extend(shares.into_iter().filter(|share| share.parked.is_none()));
+        self.parking.extend(shares.into_iter().filter(|share| share.parked.is_none() && !mutant!(ParkedShareLost)));
     }
 
     /// Gives everything back: what is committed is only that this flush is over.

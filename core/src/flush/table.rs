@@ -292,7 +292,9 @@ impl TablePart {
         let output = self.output.take().expect("a table is staged once, after it is encoded");
         let mut frontier = self.base.as_ref().map(|base| base.frontier.clone()).unwrap_or_default();
         let sources: Vec<Source> = self.shares.iter().map(Share::source).collect();
-        frontier.moved(&sources);
+        if !mutant!(TableFrontierStale) {
+            frontier.moved(&sources);
+        }
         let (value, object) =
             frontier.property(|| cx.uri(&format!("{}/metadata/frontier-{flush:08}-{attempt:03}.json", self.root)));
         if let Some(bytes) = object {

@@ -183,8 +183,11 @@ pub fn append(base: Option<Base<'_>>, change: &Append) -> Result<Staged, CommitE
     if !added.is_empty() {
         builder.write(&schema, &spec, ManifestContent::Data, &added)?;
     }
-    let (kept, merged_away) = builder.merge(base.map_or(&[], |base| base.manifests), &schema)?;
+    let (mut kept, merged_away) = builder.merge(base.map_or(&[], |base| base.manifests), &schema)?;
     let Manifests { written: mut manifests, mut objects, .. } = builder;
+    if mutant!(ManifestDropped) {
+        kept.pop();
+    }
     manifests.extend(kept);
 
     let list_location = location::manifest_list(&next.location, change.snapshot_id, change.name);
@@ -247,8 +250,9 @@ fn successor(base: Base<'_>, change: &Append) -> Result<TableMetadata, CommitErr
         return Err(CommitError::SnapshotIdTaken(change.snapshot_id));
     }
     let mut next = last.clone();
-    next.last_sequence_number += 1;
-    next.last_updated_ms = change.now_ms.max(last.last_updated_ms + 1);
+    next.last_sequence_number += i64::from(!mutant!(SequenceNumberStays));
+    let least_ms = if mutant!(TimestampFalls) { i64::MIN } else { last.last_updated_ms + 1 };
+    next.last_updated_ms = change.now_ms.max(least_ms);
     next.last_column_id = last.last_column_id.max(change.last_column_id).max(change.schema.max_id());
     next.current_schema_id = adopt_schema(&mut next.schemas, last.current_schema_id, &change.schema);
     next.metadata_log.push(MetadataLogEntry {
@@ -263,6 +267,9 @@ fn successor(base: Base<'_>, change: &Append) -> Result<TableMetadata, CommitErr
 
 /// The id under which the table has this schema, which is added if it is new.
 fn adopt_schema(schemas: &mut List<Schema>, current_id: i32, schema: &Schema) -> i32 {
+    if mutant!(ColumnNotInSchema) {
+        return current_id;
+    }
     let current = schemas.iter().find(|known| known.schema_id == current_id).cloned();
     let equal = |known: &&Arc<Kept<Schema>>| known.fields == schema.fields;
     if let Some(known) = current.iter().find(equal).or_else(|| schemas.iter().find(equal)) {
@@ -337,7 +344,7 @@ impl Manifests<'_> {
             let of_status = entries.iter().filter(|entry| entry.status == status);
             of_status.fold(FileCount::default(), |sum, entry| FileCount {
                 files: sum.files + 1,
-                rows: sum.rows + entry.file.metrics.record_count,
+                rows: sum.rows + entry.file.metrics.record_count + u64::from(mutant!(RowsMiscounted)),
             })
         };
         let lowest = entries.iter().map(|entry| entry.sequence_number.unwrap_or(sequence_number)).min();
@@ -371,7 +378,10 @@ impl Manifests<'_> {
             let manifest = manifests.get(*index);
             let manifest = manifest.unwrap_or_else(|| panic!("manifest {index} of {}", manifests.len()));
             assert!(merged.insert(*index), "manifest {index} is merged twice");
-            entries.append(&mut live_entries(manifest, bytes)?);
+            let mut live = live_entries(manifest, bytes)?;
+            if !(mutant!(MergedManifestDropped) && merged.len() == 1) {
+                entries.append(&mut live);
+            }
         }
         let spec_and_content = merged.first().and_then(|index| manifests.get(*index));
         if let Some(ManifestFile { partition_spec_id, content, .. }) = spec_and_content {
@@ -397,6 +407,7 @@ fn live_entries(manifest: &ManifestFile, bytes: &[u8]) -> Result<Vec<ManifestEnt
     for entry in &mut entries {
         entry.inherit(manifest);
         entry.status = Status::Existing;
+        entry.sequence_number = entry.sequence_number.map(|number| number + i64::from(mutant!(MergedSequenceNumber)));
     }
     Ok(entries)
 }

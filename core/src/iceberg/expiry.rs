@@ -19,7 +19,7 @@ pub fn expired(base: &TableMetadata, max_snapshots: u64, now_ms: i64) -> BTreeSe
     let oldest_ms = number(MAX_AGE).map(|age_ms| now_ms.saturating_sub(age_ms));
     let min_to_keep = number(MIN_TO_KEEP).and_then(|n| usize::try_from(n).ok()).unwrap_or(1).max(1);
     let too_many_to_keep = count.saturating_sub(min_to_keep);
-    if surplus == 0 && oldest_ms.is_none() {
+    if (surplus == 0 && oldest_ms.is_none()) || mutant!(SnapshotsNeverExpire) {
         return BTreeSet::new();
     }
     let named: BTreeSet<i64> = base.refs.iter().filter(|(name, _)| *name != MAIN).map(|(_, r)| r.snapshot_id).collect();

@@ -192,7 +192,7 @@ impl Ingest {
     }
 
     fn has_room(&self, batch: &CdcBatch, cx: &Context<'_>) -> bool {
-        self.buffer.all().bytes + batch.frame.len() as u64 <= answers::capacity(cx)
+        self.buffer.all().bytes + batch.frame.len() as u64 <= answers::capacity(cx) || mutant!(BufferLimitIgnored)
     }
 
     fn journal(&mut self, arrived: Arrived, take: &Take, cx: &mut Context<'_>) {
@@ -220,6 +220,9 @@ impl Ingest {
         self.stats.repeats += take.repeats;
         let hot = (take.processed > 0).then(|| batch.clone());
         self.buffer.insert(place, Buffered { key, hot, arrived: cx.now }, Ingest::hot_bytes_max(cx.config));
+        if mutant!(AckBeforeSave) {
+            self.ack(&arrived, AckStatus::Buffered, take.processed, cx);
+        }
         self.flights.insert(place, Flight { arrived, processed: take.processed });
         cx.save(writes, Pending::SaveBatch { place });
     }
@@ -228,6 +231,8 @@ impl Ingest {
     pub(crate) fn batch_saved(&mut self, place: u64, outcome: Outcome, cx: &mut Context<'_>) {
         match outcome.of_save() {
             Ending::Done(()) => self.durable(place, cx),
+            Ending::Unknown(_) if mutant!(UnknownSaveAsDone) => self.durable(place, cx),
+            Ending::Unknown(failure) if mutant!(UnknownSaveAsFailed) => self.lost(place, &failure.message, cx),
             Ending::Refused(failure) => self.lost(place, &failure.message, cx),
             Ending::Unknown(_) => self.read_back(place, cx),
         }
@@ -277,6 +282,9 @@ impl Ingest {
 
     fn arrive_again(&mut self, place: u64, cx: &mut Context<'_>) {
         for arrived in self.waiting.remove(&place).unwrap_or_default() {
+            if mutant!(WaitingForgotten) {
+                continue;
+            }
             self.arrive(arrived, cx);
         }
     }

@@ -97,13 +97,14 @@ pub(crate) fn bare_ack(source: &str, epoch: &str, number: u64, status: AckStatus
 
 /// The nack of one batch.
 pub(crate) fn nack(batch: &CdcBatch, epoch: &str, refused: &Refused, cx: &Context<'_>) -> ServerMessage {
+    let for_good = mutant!(BufferFullForGood) && refused.reason == NackReason::BufferFull;
     ServerMessage::Nack(Nack {
         timestamp: cx.wall.0,
         correlation_id: batch.correlation_id.clone(),
         sequence_number: batch.sequence_number,
         reason: refused.reason,
         error_message: refused.message.clone(),
-        should_retry: refused.retry_delay_ms.is_some(),
+        should_retry: refused.retry_delay_ms.is_some() && !for_good,
         retry_delay_ms: refused.retry_delay_ms,
         max_size: None,
         source_do_id: Some(batch.source_do_id.clone()),

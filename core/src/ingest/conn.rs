@@ -134,7 +134,7 @@ impl Conns {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         conn.sources.insert(introduction.source.clone());
         let bytes = crate::journal::encode(&introduction);
-        if bytes.len() <= ATTACHMENT_BYTES_MAX {
+        if bytes.len() <= ATTACHMENT_BYTES_MAX && !mutant!(IntroductionNotAttached) {
             out.push(Command::Attach { conn: id, bytes: bytes.into() });
         }
         conn.introduction = Some(introduction);
@@ -171,6 +171,9 @@ impl Conns {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         if let Ok(at) = conn.answers.binary_search_by_key(&ticket, |(ticket, _)| *ticket) {
             conn.answers[at].1 = Some(message);
+            if mutant!(AnswersOutOfOrder) {
+                conn.answers.remove(at).into_iter().for_each(|answer| conn.answers.push_front(answer));
+            }
         }
         conn.drain(id, now, out);
     }
@@ -280,7 +283,13 @@ impl Conn {
                 gathered.push_back((ticket, answer));
                 continue;
             };
-            match gathered.back_mut() {
+            let is_ack = |answer: &Option<ServerMessage>| matches!(answer, Some(ServerMessage::Ack(_)));
+            let last = if mutant!(CumulativeOverNack) {
+                gathered.iter_mut().rev().find(|(_, answer)| is_ack(answer))
+            } else {
+                gathered.back_mut()
+            };
+            match last {
                 Some((_, Some(ServerMessage::Ack(last)))) if may_gather(last, &next) => append(last, next),
                 _ => gathered.push_back((ticket, Some(ServerMessage::Ack(next)))),
             }
@@ -309,7 +318,7 @@ fn append(last: &mut Ack, next: Ack) {
     let first = last.first_sequence.unwrap_or(last.sequence_number);
     let processed = last.details.as_ref().map_or(0, |details| details.events_processed);
     *last = next;
-    last.first_sequence = Some(first);
+    last.first_sequence = Some(first).filter(|_| !mutant!(CumulativeWithoutFirst));
     if let Some(details) = &mut last.details {
         details.events_processed += processed;
     }

@@ -42,9 +42,11 @@ impl Ingest {
                 panic!("source {name:?} has batches in a flush and is not loaded");
             };
             let row = state.source.saved_after_release(&places, |epoch| held.lowest(&name, epoch), cx.now, &rules);
-            writes.push(Write::Put(source_key(&name), row.encode().into()));
+            if !mutant!(FrontierNotCommitted) {
+                writes.push(Write::Put(source_key(&name), row.encode().into()));
+            }
         }
-        for &place in places {
+        for &place in places.iter().filter(|_| !mutant!(FlushedRowsKept)) {
             let key = &self.buffer.get(place).expect("a flushed batch is in the buffer until released").key;
             writes.extend(Family::Batch.delete(place, key, key.frame_bytes as usize));
         }

@@ -100,6 +100,7 @@ impl Family {
     pub(crate) fn put(self, number: u64, head: &impl Serialize, value: &Bytes) -> Vec<Write> {
         let head = encode(head);
         let chunks = value.len().div_ceil(JOURNAL_CHUNK_BYTES).max(1);
+        let chunks = if mutant!(LastChunkLost) { (chunks - 1).max(1) } else { chunks };
         (0..chunks)
             .map(|chunk| {
                 let start = chunk * JOURNAL_CHUNK_BYTES;

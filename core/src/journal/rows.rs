@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::RestoreError;
 use crate::command::{Key, Write};
 use crate::journal;
 use crate::time::{MachineTime, Timestamp};
@@ -16,7 +17,8 @@ pub(crate) const FLUSH_KEY: &[u8] = b"c/flush";
 pub(crate) const SETTINGS_KEY: &[u8] = b"c/settings";
 
 const SOURCE_PREFIX: &[u8] = b"s/";
-const GARBAGE_PREFIX: &[u8] = b"g/";
+/// What keys of the garbage log begin with.
+pub const GARBAGE_PREFIX: &[u8] = b"g/";
 
 /// The row [`LAKE_KEY`]. Its first field is the journal's format version, whatever comes after.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,14 +48,24 @@ pub(crate) struct FlushRow {
 
 /// What a commit, or an attempt without one, left behind in the store.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct GarbageRow {
+pub struct GarbageRow {
     /// The flush and attempt whose names may stand in the store without being live: `{flush}-{attempt}`.
-    pub(crate) abandoned: Vec<(u64, u32)>,
+    pub abandoned: Vec<(u64, u32)>,
     /// Objects that the tables' current versions no longer name. Retained snapshots with a sequence number below the
     /// second part may still.
-    pub(crate) locations: Vec<(String, i64)>,
+    pub locations: Vec<(String, i64)>,
     /// The host's clock when they became garbage, in milliseconds.
-    pub(crate) since_ms: i64,
+    pub since_ms: i64,
+}
+
+impl GarbageRow {
+    /// Reads an entry of the journal's garbage log, whose keys begin with [`GARBAGE_PREFIX`].
+    ///
+    /// # Errors
+    /// Another version, or bytes that no release wrote.
+    pub fn decode(key: &[u8], value: &[u8]) -> Result<GarbageRow, RestoreError> {
+        journal::decode(key, value)
+    }
 }
 
 impl FlushRow {

@@ -216,6 +216,9 @@ impl Producer {
         self.link = Link::Down(self.now().after_ms(delay_ms));
         self.attempt.0 += 1;
         self.flush_asked_at = None;
+        if mutant!(ProducerDropsWindow) {
+            self.window.accept_through(u64::MAX, false);
+        }
     }
 
     /// Doubles with each of `failures` in a row; half of it is chance, so that many producers do not come at once.
@@ -226,6 +229,7 @@ impl Producer {
     }
 
     fn pause(&mut self, delay_ms: u64) {
+        let delay_ms = if mutant!(ProducerIgnoresDelay) { 0 } else { delay_ms };
         self.paused_until = self.paused_until.max(self.now().after_ms(delay_ms));
     }
 
@@ -301,7 +305,7 @@ impl Producer {
         if nack.through_sequence.is_none() {
             self.window.answered(&(number..=number), self.attempt);
         }
-        if nack.should_retry {
+        if nack.should_retry && !mutant!(ProducerGivesUpOnRetry) {
             let delay_ms = match nack.retry_delay_ms {
                 Some(delay_ms) => delay_ms,
                 None => self.back_off_ms(self.refusals),
@@ -322,6 +326,9 @@ impl Producer {
             return;
         }
         let numbers: RangeInclusive<u64> = number..=nack.through_sequence.unwrap_or(number);
+        if nack.through_sequence.is_some() {
+            self.window.give_up(&numbers);
+        }
         let refused = self.window.fail(&numbers, nack.reason, &nack.error_message);
         let nameless = number == 0 && nack.through_sequence.is_none();
         out.extend(refused.into_iter().map(ProducerCommand::Refused));
@@ -380,7 +387,7 @@ impl Producer {
                 source_do_id: &self.config.source_do_id,
                 source_epoch: self.config.source_epoch.as_deref(),
                 source_shard_name: self.config.source_shard_name.as_deref(),
-                sequence_number: number,
+                sequence_number: number + u64::from(mutant!(ProducerRenumbers) && batch.sends > 1),
                 first_event_sequence: batch.offered.first_event_sequence,
                 last_event_sequence: batch.offered.last_event_sequence,
                 size_bytes: batch.offered.events.len() as u64,

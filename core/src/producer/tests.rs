@@ -235,6 +235,20 @@ fn batches_below_the_resume_number_are_skipped_also_when_they_are_offered_after_
 }
 
 #[test]
+fn what_was_given_up_before_it_is_offered_is_not_skipped_but_sent_and_refused() {
+    let mut alone = Alone::new(ProducerConfig { skip_accepted: true, ..config() });
+    alone.step(ProducerEvent::Wake);
+    alone.step(ProducerEvent::Connected(Attempt(0)));
+    alone.hear(0, &changed_nack(3, false, |nack| nack.through_sequence = Some(4)));
+    alone.hear(0, &ack(7, AckStatus::Ok, None));
+    let sent: Vec<_> = [2, 4, 6].iter().map(|number| alone.offer(*number)).collect();
+    assert_eq!(sent, [vec![], vec!["batch 4"], vec![]]);
+    assert_eq!(alone.hear(0, &nack(4, false)), ["refused 4"]);
+    let progress = alone.producer.progress();
+    assert_eq!((progress.accepted_batches, progress.refused_batches), (2, 1));
+}
+
+#[test]
 fn it_waits_as_long_as_it_is_asked_to() {
     let mut alone = Alone::up(config());
     alone.offer(1);

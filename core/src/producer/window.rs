@@ -32,6 +32,9 @@ pub(super) struct Window {
     last_number: u64,
     /// Messages with a batch so far.
     sent: u64,
+    /// Numbers that DoLake gave up, first and last. What is offered under them later was not accepted, though DoLake's
+    /// resume number is above it: it is sent, and refused.
+    given_up: BTreeMap<u64, u64>,
     /// What DoLake said it has accepted; numbers that are left open begin above it.
     resume: u64,
     /// All that is accepted up to here is in the lake.
@@ -51,6 +54,7 @@ impl Window {
             accepted: BTreeMap::new(),
             last_number: last_ack,
             sent: 0,
+            given_up: BTreeMap::new(),
             resume: last_ack,
             mark: 0,
             last_ack,
@@ -164,7 +168,18 @@ impl Window {
     /// All that DoLake ever accepted up to `through` is durable: that is, what was sent before and never refused, or
     /// also what was never sent, if `unsent` is told to be the same as in an earlier life.
     pub(super) fn accept_through(&mut self, through: u64, unsent: bool) {
-        self.settle(|number, batch| number <= through && !batch.refused_once && (unsent || batch.sends > 0));
+        let given_up = std::mem::take(&mut self.given_up);
+        let is_given_up = |number: u64| given_up.range(..=number).next_back().is_some_and(|(_, last)| number <= *last);
+        self.settle(|number, batch| {
+            number <= through && !batch.refused_once && !is_given_up(number) && (unsent || batch.sends > 0)
+        });
+        self.given_up = given_up;
+    }
+
+    /// DoLake gave these numbers up.
+    pub(super) fn give_up(&mut self, numbers: &RangeInclusive<u64>) {
+        let last = self.given_up.entry(*numbers.start()).or_insert(*numbers.end());
+        *last = (*last).max(*numbers.end());
     }
 
     /// What was just offered is known to be durable, if its number lies below what DoLake has accepted.

@@ -111,7 +111,7 @@ fn append_member(column: &mut Column, row: usize, reader: &mut Reader<'_, '_>, p
     } else if column.len() > row {
         reader.rescue(path);
     } else {
-        column.pad_to(row);
+        column.pad_to(if mutant!(NullsSwapped) { 0 } else { row });
         append(column, kind, reader, path, level);
     }
 }

@@ -91,10 +91,11 @@ impl CdcColumns {
             self.keys.push(key.raw);
         }
         self.sequences.push(i64::try_from(event.sequence).expect("sequences are below 2^53"));
-        let timestamp_us = event.timestamp_ms.checked_mul(1_000);
+        let timestamp_us = event.timestamp_ms.checked_mul(if mutant!(TimestampsCut) { 1 } else { 1_000 });
         self.timestamps_us.push(timestamp_us.expect("the wire takes times up to 2^53 milliseconds"));
         self.operations.push(event.operation);
         match self.origins.last_mut() {
+            Some(origin) if mutant!(SourceOfRowBefore) => origin.rows += 1,
             Some(origin) if origin.source == batch.source_do_id && origin.epoch == part.epoch => origin.rows += 1,
             _ => self.origins.push(Origin { source: batch.source_do_id.clone(), epoch: part.epoch.clone(), rows: 1 }),
         }

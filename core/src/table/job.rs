@@ -154,7 +154,9 @@ impl Encoder {
                 continue;
             };
             *next += 1;
-            if *table == Some(usize::from(event.table)) && part.takes(event.sequence) {
+            let takes = part.takes(event.sequence) || mutant!(RepeatsAppliedAgain);
+            let drops = mutant!(RowsPastGroupDropped) && self.rows.count() as u64 + 1 == self.options.row_group_rows;
+            if *table == Some(usize::from(event.table)) && takes && !drops {
                 self.rows.push(part, event);
             }
             return true;

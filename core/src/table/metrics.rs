@@ -46,7 +46,10 @@ fn column_metrics(column: &ColumnDescriptor, chunks: &[&ColumnChunkMetaData]) ->
     ColumnMetrics {
         size_bytes,
         value_count: Some(chunks.iter().map(|chunk| chunk.num_values().unsigned_abs()).sum()),
-        null_count: statistics.as_ref().and(null_counts).map(|counts| counts.iter().sum()),
+        null_count: statistics
+            .as_ref()
+            .and(null_counts)
+            .map(|counts| counts.iter().sum::<u64>() + u64::from(mutant!(NullsMiscounted))),
         // JSON has no NaN.
         nan_count: is_float.then_some(0),
         lower_bound,
@@ -161,7 +164,7 @@ fn truncate_down(value: &str) -> Option<String> {
 /// The first characters, the last of them raised if some were cut off: at or above the whole. `None` if that cannot be.
 fn truncate_up(value: &str) -> Option<String> {
     let mut kept: Vec<char> = value.chars().take(BOUND_CHARACTERS).collect();
-    if value.chars().nth(BOUND_CHARACTERS).is_none() {
+    if value.chars().nth(BOUND_CHARACTERS).is_none() || mutant!(BoundCutShort) {
         return Some(kept.into_iter().collect());
     }
     while let Some(last) = kept.pop() {

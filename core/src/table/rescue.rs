@@ -51,7 +51,9 @@ struct RescuedValue {
 impl Rescued {
     /// Keeps a value of a row.
     pub(super) fn keep(&mut self, row: usize, path: String, json: &str) {
-        self.values.push(RescuedValue { row, path, json: json.to_owned() });
+        if !mutant!(RescueDropped) {
+            self.values.push(RescuedValue { row, path, json: json.to_owned() });
+        }
         self.count += 1;
     }
 

@@ -106,6 +106,7 @@ impl Rows {
         let image =
             |span: Span| std::str::from_utf8(part.batch.bytes(span)).expect("the wire checked the frame's UTF-8");
         let current = match event.operation {
+            Operation::Update if mutant!(UpdateKeepsOldImage) => event.before.or(event.after),
             Operation::Insert | Operation::Update => event.after,
             Operation::Delete => event.before,
         };

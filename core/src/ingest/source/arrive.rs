@@ -114,6 +114,9 @@ impl Source {
         self.count(now);
         let verdict = self.judge(arrival, now, rules);
         match &verdict {
+            Verdict::Take(take) if mutant!(SeenBeforeBufferCheck) => {
+                self.find(arrival.epoch).into_iter().for_each(|index| self.known.insert(index, &take.head));
+            }
             Verdict::Take(_) | Verdict::Wait { .. } => {}
             Verdict::Duplicate { unverified } => {
                 self.counters.duplicates += 1;
@@ -173,6 +176,9 @@ impl Source {
             }
         };
         let case = Case { source: self, arrival, range: range_of(arrival.events), index, epoch, now, rules };
+        if mutant!(HighestSequenceDedup) && index.is_some() && arrival.number <= epoch.durable.highest_batch() {
+            return Verdict::Duplicate { unverified: false };
+        }
         if !rules.deduplicate {
             return case.take(None, false);
         }
@@ -219,18 +225,20 @@ impl Case<'_> {
         let Arrival { number, hash, .. } = *self.arrival;
         let known = self.index.and_then(|index| self.source.known.get((index, number)))?;
         let held = known.place.and_then(|place| self.source.held.get(&place));
+        let held = held.filter(|_| !mutant!(DuplicateBeforeDurable));
         if let Some(held) = held.filter(|held| held.saving == Saving::Pending) {
             return Some(Verdict::Wait { place: held.head.place });
         }
         let accepted = (known.first, known.last);
-        if accepted == self.range && known.hash == Fingerprint::of(hash) {
+        let same_events = known.hash == Fingerprint::of(hash) || mutant!(ImpostorCalledDuplicate);
+        if accepted == self.range && same_events {
             return Some(Verdict::Duplicate { unverified: false });
         }
         Some(Verdict::Refuse(Refusal::NumberTaken { number, known: accepted, got: self.range }))
     }
 
     fn rule_2_closed_hole(&self) -> Option<Verdict> {
-        if self.epoch.closed.is_empty() {
+        if self.epoch.closed.is_empty() || mutant!(ClosedRangeForgotten) {
             return None;
         }
         let closed = |event: &EventView| self.epoch.closed.find(event.sequence).map(|gap| (event.sequence, gap.events));
@@ -328,7 +336,7 @@ impl Case<'_> {
     }
 
     fn refuse_for_hole(&self) -> Option<Refusal> {
-        if !self.is_behind_hole() {
+        if !self.is_behind_hole() || mutant!(HoleBytesUnlimited) {
             return None;
         }
         let Arrival { number, bytes, .. } = *self.arrival;
@@ -358,7 +366,7 @@ impl Case<'_> {
 
     /// Whether its epoch is the newest, or would be.
     fn is_current(&self) -> bool {
-        self.index.is_none_or(|index| index + 1 == self.source.epochs.len())
+        mutant!(OldEpochTaken) || self.index.is_none_or(|index| index + 1 == self.source.epochs.len())
     }
 
     fn take(&self, taken: Option<Vec<(u64, u64)>>, behind_hole: bool) -> Verdict {

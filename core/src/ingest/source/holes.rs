@@ -41,6 +41,7 @@ impl HoleClock {
     }
 
     fn has_run_out(&self, window_ms: u64) -> bool {
+        let window_ms = if mutant!(HoleClosesAtOnce) { 0 } else { window_ms };
         self.connected_ms >= window_ms || self.away_ms >= HOLE_AWAY_MS_MAX
     }
 }

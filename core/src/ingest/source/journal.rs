@@ -109,7 +109,7 @@ impl Source {
             let of_epoch = unapplied.values().filter(|held| held.epoch == index);
             epoch.drop_pending(of_epoch.map(|held| held.head.clone()));
         }
-        for (place, held) in &unapplied {
+        for (place, held) in unapplied.iter().filter(|_| !mutant!(LostBatchStaysKnown)) {
             self.known.forget((held.epoch, held.head.number), *place);
         }
         self.epochs.retain(|epoch| epoch.opened);

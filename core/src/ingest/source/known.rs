@@ -68,7 +68,9 @@ impl Known {
 
     /// Forgets what is older than the window or too much, but never the last few.
     pub(super) fn trim(&mut self, now: MachineTime, window_ms: u64) {
-        while let Some(key) = self.released.front().copied().filter(|_| self.released.len() > HASHES_PER_SOURCE_MIN) {
+        let least = if mutant!(HashesForgottenAtOnce) { 0 } else { HASHES_PER_SOURCE_MIN };
+        let window_ms = if mutant!(HashesForgottenAtOnce) { 0 } else { window_ms };
+        while let Some(key) = self.released.front().copied().filter(|_| self.released.len() > least) {
             let batch = self.by_number.get(&key).copied();
             let recent = batch.is_some_and(|batch| now.since_ms(batch.time) < window_ms);
             if recent && self.released.len() <= HASHES_PER_SOURCE_MAX {

@@ -172,6 +172,7 @@ impl Source {
         let known = index.map(|index| &self.epochs[index]);
         let highest = known.map_or(0, |epoch| epoch.durable.highest_batch());
         let resume = known.map_or(last_ack, |epoch| epoch.durable.complete_batch());
+        let resume = if mutant!(ResumeOfHighest) { highest } else { resume };
         let is_sparse = known.map_or(sparse, |epoch| epoch.opening.sparse);
         let greeting = Greeting {
             resume,
@@ -235,6 +236,9 @@ impl Source {
 
     /// The highest batch that is in the lake with all below it. `None`: nothing of the epoch is.
     pub fn mark(&self, epoch: &str) -> Option<u64> {
+        if mutant!(MarkOfDurable) {
+            return self.resume_number(epoch);
+        }
         self.find(epoch).and_then(|index| self.epochs[index].mark)
     }
 
@@ -246,7 +250,7 @@ impl Source {
     /// Batches (first, last) that were given up, above the first number and not above the second: they are to be nacked
     /// before a mark, a cumulative ack or an `ok` moves from the first number to the second.
     pub fn closed_batches(&self, epoch: &str, above: u64, through: u64) -> Vec<(u64, u64)> {
-        let Some(index) = self.find(epoch) else { return Vec::new() };
+        let Some(index) = self.find(epoch).filter(|_| !mutant!(ClosedHoleUnnamed)) else { return Vec::new() };
         let batches = self.epochs[index].closed.iter().filter_map(|gap| gap.batches);
         batches.filter(|(first, last)| *last > above && *first <= through).collect()
     }
@@ -260,7 +264,7 @@ impl Source {
     /// Where a batch stands in the order in which events take effect, if it is among [`Source::flushable`].
     pub fn flushable_at(&self, place: Place) -> Option<(usize, u64, Place)> {
         let held = self.held.get(&place).filter(|held| held.saving == Saving::Applied)?;
-        let below_hole = held.head.first < self.epochs[held.epoch].durable.complete_end();
+        let below_hole = held.head.first < self.epochs[held.epoch].durable.complete_end() || mutant!(FlushAboveHole);
         below_hole.then_some((held.epoch, held.head.first, place))
     }
 

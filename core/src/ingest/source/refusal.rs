@@ -151,6 +151,7 @@ impl Refusal {
     /// Whether the same batch may be taken later.
     pub fn retry(&self) -> bool {
         match self {
+            Refusal::InClosedHole { .. } if mutant!(ClosedHoleRetried) => true,
             Refusal::BehindHole { .. }
             | Refusal::TooManyHoles { .. }
             | Refusal::AwaitsRefused { .. }

@@ -1,0 +1,72 @@
+//! Promise 1: an ack of a batch leaves when the batch is in the journal or in the lake, and answers come in the order of
+//! the batches of their connection. Does not see whether the journal itself keeps what it confirmed: its model does.
+
+use dolake_core::event::ConnId;
+use dolake_core::wire::server::{Ack, AckStatus};
+
+use crate::lake_view::describe;
+use crate::truth::Uid;
+use crate::world::{Tag, World};
+
+impl World {
+    /// Whether an event is in the journal or in the lake.
+    fn is_durable(&self, uid: Uid) -> bool {
+        self.journal.holds(uid) || self.view.events.contains(&uid)
+    }
+
+    pub(super) fn lost_event(&self, stream: usize, batch: usize) -> Option<Uid> {
+        self.truth.streams[stream].batches[batch].events.iter().copied().find(|uid| !self.is_durable(*uid))
+    }
+
+    pub(super) fn batches_acked(&mut self, conn: ConnId, stream: usize, ack: &Ack) {
+        let first = ack.first_sequence.unwrap_or(ack.sequence_number);
+        self.count(match ack.status {
+            AckStatus::Duplicate => "ack duplicate",
+            AckStatus::Fallback => "ack fallback",
+            AckStatus::Ok | AckStatus::Buffered | AckStatus::Persisted => "ack buffered",
+        });
+        if ack.first_sequence.is_some() {
+            self.count("ack cumulative");
+        }
+        loop {
+            let Some(socket) = self.sockets.get_mut(&conn) else { return };
+            match socket.expects.pop_front() {
+                Some(Tag::Batch(of, batch)) if of == stream => {
+                    let number = self.truth.streams[stream].batches[batch].number;
+                    if !(first..=ack.sequence_number).contains(&number) {
+                        let message = format!(
+                            "conn {}: ack of {first} to {} answers batch {number}",
+                            conn.0, ack.sequence_number
+                        );
+                        return self.fail("order of answers", message);
+                    }
+                    if let Some(uid) = self.lost_event(stream, batch) {
+                        let event = describe(uid, &self.truth);
+                        return self.fail(
+                            "ack",
+                            format!("batch {number} is acked {:?}, event {event} is nowhere", ack.status),
+                        );
+                    }
+                    self.truth.streams[stream].batches[batch].acked = true;
+                    self.check_hole_size(stream);
+                    self.last_ack = self.now;
+                    if number == ack.sequence_number {
+                        return;
+                    }
+                }
+                // Its events are covered and its hash is too old to be compared: told as a repeat, and not taken.
+                Some(Tag::Impostor(of, number)) if of == stream && number == ack.sequence_number => {
+                    if ack.status != AckStatus::Duplicate {
+                        self.fail("ack", format!("an impostor of batch {number} is acked {:?}", ack.status));
+                    }
+                    return;
+                }
+                other => {
+                    let message =
+                        format!("conn {}: ack of {first} to {} where {other:?} waits", conn.0, ack.sequence_number);
+                    return self.fail("order of answers", message);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Promise 6: what waits in the journal stays under its limits: unflushed batches, each parked table, what a source has
+//! waiting behind its first hole. Does not see memory: the machine's own count of it is in `/status`, and the native host
+//! is measured from outside.
+
+use crate::world::World;
+
+impl World {
+    /// After a transaction of the journal.
+    pub(crate) fn check_journal_size(&mut self) {
+        let config = &self.plan.config;
+        let fallback = if config.enable_fallback { config.max_fallback_size } else { 0 };
+        let (buffered, limit) = (self.journal.buffered_bytes(), config.max_buffer_size + fallback);
+        if buffered > limit {
+            return self.fail("bounded", format!("{buffered} bytes of batches in the journal, the limits are {limit}"));
+        }
+    }
+
+    /// A batch of a stream is acked: what waits above one that never came counts.
+    pub(crate) fn check_hole_size(&mut self, stream: usize) {
+        let batches = &self.truth.streams[stream].batches;
+        let Some(missing) = batches.iter().position(|batch| batch.received == 0 && !batch.closed) else { return };
+        // Above a hole may be another batch whose events this one repeats: it is no hole then.
+        if self.plan.overlap > 0 || self.truth.streams[stream].is_sparse {
+            return;
+        }
+        let waiting: u64 = batches[missing..].iter().filter(|batch| batch.acked).map(|batch| batch.events_bytes).sum();
+        let limit = self.plan.config.max_hole_bytes.min(self.plan.config.max_buffer_size / 2);
+        if waiting > limit {
+            let number = batches[missing].number;
+            self.fail(
+                "bounded",
+                format!("stream {stream}: {waiting} bytes wait above batch {number}, the limit is {limit}"),
+            );
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Promises 2 and 5: after each commit, a reader that shares no code with the writer's commit path finds whole snapshots,
+//! and every row is an event that was made up, once, value by value ([`crate::lake_view`]).
+
+use crate::world::{LOCATION, World};
+
+impl World {
+    /// A commit took effect: readers see it.
+    pub(crate) fn commit_seen(&mut self) {
+        self.count("commit");
+        let World { view, journal, store, truth, plan, .. } = self;
+        let before = view.events.len();
+        if let Err(message) = view.refresh(journal, store, LOCATION, plan.config.max_snapshots, truth) {
+            return self.fail("lake", message);
+        }
+        if self.view.events.len() > before {
+            self.check_phantoms();
+            self.check_order();
+        }
+    }
+}

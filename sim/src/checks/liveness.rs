@@ -1,0 +1,137 @@
+//! Promise 7: when faults stop, every batch gets its final answer, every accepted event is persisted, and the machine stops
+//! when told to, all in bounded time.
+
+use crate::plan::Faults;
+use crate::truth::{Batch, State};
+use crate::world::World;
+
+/// Simulated time in which all producers must have their answers once faults have stopped, in microseconds.
+const ANSWERS_MAX: u64 = 300_000_000;
+
+/// The longest that the store takes, in microseconds.
+pub(crate) const SLOW_MAX: u64 = 20_000_000;
+
+/// Time for one answer once faults have stopped.
+const ANSWER_MAX: u64 = 15_000_000;
+
+impl World {
+    /// Faults stop: the store and the journal work, producers only finish what they began.
+    pub(crate) fn calm_down(&mut self) {
+        self.tell(|| "faults stop".to_owned());
+        self.is_calm = true;
+        self.calm_since = self.now;
+        self.faults = Faults::default();
+        self.outage_until = 0;
+        self.tables_out.1 = 0;
+        for socket in self.sockets.keys().copied().collect::<Vec<_>>() {
+            if !self.sockets[&socket].reads {
+                self.cut(socket);
+            }
+        }
+        for stream in &mut self.truth.streams {
+            for batch in &mut stream.batches {
+                if let State::Due(at) = &mut batch.state {
+                    *at = (*at).min(self.now);
+                }
+            }
+        }
+    }
+
+    /// In calm times everything is answered soon.
+    pub(crate) fn check_answers(&mut self) {
+        let calm_for = self.now - self.calm_since;
+        if calm_for > 30_000_000 {
+            // What stayed away comes now: taken or refused, but answered.
+            for stream in &mut self.truth.streams {
+                for batch in &mut stream.batches {
+                    batch.absent = false;
+                }
+            }
+        }
+        let late = self.now.saturating_sub(ANSWER_MAX);
+        let waiting = self.truth.streams.iter().enumerate().find_map(|(at, stream)| {
+            let sent_and_late =
+                |state: State| matches!(state, State::Sent(sent) if sent > self.calm_since + 30_000_000 && sent < late);
+            let batch = stream.batches.iter().find(|batch| sent_and_late(batch.state))?;
+            Some((at, batch.number))
+        });
+        if let Some((stream, number)) = waiting {
+            self.fail(
+                "liveness",
+                format!("batch {number} of stream {stream} was sent in calm times and is not answered"),
+            );
+        }
+        if let Some((call, (since, _))) =
+            self.calls.iter().find(|(_, (since, _))| *since < late && *since > self.calm_since)
+        {
+            self.fail("liveness", format!("call {} came at {since} in calm times and is not answered", call.0));
+        }
+        if calm_for > ANSWERS_MAX {
+            let open = self.open_batches();
+            self.fail("liveness", format!("not all batches have their final answer: {open:?}"));
+        }
+        if self.open_batches().is_empty() {
+            self.check_persisted_in_time();
+        }
+    }
+
+    fn open_batches(&self) -> Vec<(usize, u64, State)> {
+        let mut open = Vec::new();
+        for (at, stream) in self.truth.streams.iter().enumerate().filter(|(_, stream)| !stream.is_over) {
+            let waits = |state: State| matches!(state, State::Due(_) | State::Sent(_));
+            open.extend(stream.batches.iter().filter(|b| waits(b.state)).map(|b| (at, b.number, b.state)));
+        }
+        open
+    }
+
+    fn check_persisted_in_time(&mut self) {
+        let config = &self.plan.config;
+        let hole_ms =
+            if self.plan.holes_close { config.deduplication_window_ms + 2 * config.max_retry_delay_ms } else { 0 };
+        let allowed_ms = 2 * config.flush_interval_ms + hole_ms + config.max_retry_delay_ms + 2_000;
+        // What the store was slow with before may take as long as that.
+        let since = self.last_ack.max(self.calm_since + SLOW_MAX);
+        if self.now > since + allowed_ms * 1_000
+            && let Some((stream, number)) = self.unpersisted()
+        {
+            let why = self.host.lake.as_ref().and_then(dolake_core::Lake::deadline);
+            let message = format!("batch {number} of stream {stream} is acked and not in the lake; deadline {why:?}");
+            self.fail("liveness", message);
+        }
+    }
+
+    fn unpersisted(&self) -> Option<(usize, u64)> {
+        self.truth.streams.iter().enumerate().find_map(|(at, stream)| {
+            let missing =
+                |batch: &&Batch| batch.acked && batch.events.iter().any(|uid| !self.view.events.contains(uid));
+            stream.batches.iter().find(missing).filter(|_| !stream.left_a_hole()).map(|batch| (at, batch.number))
+        })
+    }
+
+    /// Whether the run is complete: all is answered, all that was acked is in the lake, the journal is empty, and the
+    /// machine has stopped in good order.
+    pub(crate) fn is_over(&mut self) -> bool {
+        if self.violation.is_some() {
+            return true;
+        }
+        let settled = self.now > self.calm_since + 40_000_000
+            && self.open_batches().is_empty()
+            && self.unpersisted().is_none()
+            && self.calls.is_empty();
+        if !settled {
+            return false;
+        }
+        if !self.host.stopping && self.host.lake.is_some() && !self.counts.contains_key("final stop") {
+            self.count("final stop");
+            self.stop();
+        }
+        if self.host.lake.is_some() {
+            if self.now > self.calm_since + ANSWERS_MAX + 600_000_000 {
+                self.fail("liveness", "the machine does not stop".to_owned());
+            }
+            return false;
+        }
+        self.final_check();
+        true
+    }
+}

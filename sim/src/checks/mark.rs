@@ -1,0 +1,33 @@
+//! Promise 1: what a `persisted` mark covers is in a committed snapshot at that moment, with all below it; a closed hole
+//! that it passes was named on the same connection before; marks never go back. Does not see a mark that comes late:
+//! that is [`super::liveness`].
+
+use dolake_core::event::ConnId;
+
+use crate::lake_view::describe;
+use crate::truth::State;
+use crate::world::World;
+
+impl World {
+    pub(super) fn marked(&mut self, conn: ConnId, stream: usize, mark: u64) {
+        self.count("persisted mark");
+        let told = self.sockets.get(&conn).map(|socket| socket.told_closed.clone()).unwrap_or_default();
+        for batch in self.truth.streams[stream].batches.iter().filter(|batch| batch.number <= mark) {
+            let missing = batch.events.iter().find(|uid| !self.view.events.contains(uid));
+            if let Some(uid) = missing
+                && batch.state != State::Refused
+                && !told.contains(&(stream, batch.number))
+            {
+                let message =
+                    format!("mark {mark} of stream {stream}: event {} is not in the lake", describe(*uid, &self.truth));
+                return self.fail("mark", message);
+            }
+        }
+        if let Some(socket) = self.sockets.get_mut(&conn) {
+            let former = socket.mark.insert(stream, mark);
+            if former.is_some_and(|former| former > mark) {
+                self.fail("mark", format!("the mark of stream {stream} went from {former:?} back to {mark}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Promise 4: a batch is refused for good only if it gave a reason: it is malformed, its numbers belong to others, its
+//! epoch is over, or its hole was given up, which happens only when that may be. Does not judge refusals with retry; those
+//! that never end are [`super::liveness`].
+
+use dolake_core::event::ConnId;
+use dolake_core::wire::NackReason;
+use dolake_core::wire::server::Nack;
+
+use crate::world::{Tag, World};
+
+impl World {
+    pub(super) fn nacked(&mut self, conn: ConnId, nack: &Nack) {
+        if nack.reason == NackReason::ConnectionLimit {
+            return;
+        }
+        if let Some(last) = nack.through_sequence {
+            return self.given_up(conn, nack, last);
+        }
+        let Some(socket) = self.sockets.get_mut(&conn) else { return };
+        match socket.expects.pop_front() {
+            Some(Tag::Batch(stream, batch)) => self.batch_refused(stream, batch, nack),
+            Some(Tag::Impostor(_, number)) if number == nack.sequence_number => {}
+            Some(Tag::Malformed) if !nack.should_retry => {}
+            other => {
+                let message = format!(
+                    "conn {}: nack of {} where {other:?} waits: {}",
+                    conn.0, nack.sequence_number, nack.error_message
+                );
+                self.fail("order of answers", message);
+            }
+        }
+    }
+
+    fn batch_refused(&mut self, stream: usize, batch: usize, nack: &Nack) {
+        let holes_close = self.plan.holes_close;
+        let of = &mut self.truth.streams[stream];
+        let over = of.is_over;
+        // Without an epoch, a batch that is covered and not known may be that of a producer that started over.
+        let events = &of.batches[batch].events;
+        let covered = events.iter().all(|uid| self.journal.holds(*uid) || self.view.events.contains(uid));
+        let unsure = of.epoch.is_empty() && (covered || holes_close);
+        let batch = &mut of.batches[batch];
+        batch.nacked += 1;
+        let number = batch.number;
+        if number != nack.sequence_number {
+            let message = format!("nack of {} where batch {number} waits", nack.sequence_number);
+            return self.fail("order of answers", message);
+        }
+        if !nack.should_retry {
+            let (acked, state) = (batch.acked, batch.state);
+            self.count("batch refused for good");
+            if !(over || unsure || (holes_close && !acked)) {
+                let message =
+                    format!("batch {number} of stream {stream} (acked: {acked}, {state:?}): {}", nack.error_message);
+                self.fail("refusal", message);
+            }
+        } else {
+            self.count("batch refused for now");
+        }
+    }
+
+    /// The machine names batches of a hole that it closed.
+    fn given_up(&mut self, conn: ConnId, nack: &Nack, last: u64) {
+        self.count("hole named as given up");
+        let source = nack.source_do_id.clone().unwrap_or_default();
+        let epoch = nack.source_epoch.clone().unwrap_or_default();
+        let Some(stream) = self.truth.find(&source, &epoch) else {
+            return self.fail("refusal", format!("{source:?} epoch {epoch:?} was never made up"));
+        };
+        if !self.plan.holes_close && !self.truth.streams[stream].is_over {
+            return self.fail(
+                "refusal",
+                format!("stream {stream}: a hole was closed before its time: {}", nack.error_message),
+            );
+        }
+        for at in 0..self.truth.streams[stream].batches.len() {
+            let batch = &mut self.truth.streams[stream].batches[at];
+            if !(nack.sequence_number..=last).contains(&batch.number) {
+                continue;
+            }
+            batch.closed = true;
+            let (number, acked) = (batch.number, batch.acked);
+            if let Some(socket) = self.sockets.get_mut(&conn) {
+                socket.told_closed.insert((stream, number));
+            }
+            if acked {
+                return self
+                    .fail("refusal", format!("batch {number} of stream {stream} was acked and is named as given up"));
+            }
+        }
+    }
+}

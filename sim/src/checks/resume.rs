@@ -1,0 +1,22 @@
+//! Promise 1: the resume number of an `ok` passes nothing that is not durable, unless its producer was told that it was
+//! given up, or says itself that it was acked.
+
+use dolake_core::event::ConnId;
+
+use crate::truth::State;
+use crate::world::World;
+
+impl World {
+    pub(super) fn resumed(&mut self, conn: ConnId, stream: usize, resume: u64) {
+        let told = self.sockets.get(&conn).map(|socket| socket.told_closed.clone()).unwrap_or_default();
+        for at in 0..self.truth.streams[stream].batches.len() {
+            let batch = &self.truth.streams[stream].batches[at];
+            // What the producer itself calls acked needs no naming.
+            let known = batch.state == State::Refused || told.contains(&(stream, batch.number));
+            if batch.number <= resume && !known && self.lost_event(stream, at).is_some() {
+                let message = format!("ok {resume} of stream {stream} passes batch {}, which is nowhere", batch.number);
+                return self.fail("resume", message);
+            }
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Each check sees what it is there for: a quiet run is led to a moment, one thing is made untrue, and the check is held to
+//! say so.
+
+use bytes::Bytes;
+use dolake_core::Config;
+use dolake_core::event::{CallId, ConnId};
+use dolake_core::wire::NackReason;
+use dolake_core::wire::server::{Ack, AckStatus, Nack, ServerMessage};
+
+use crate::plan::{Faults, Plan};
+use crate::record::Recorder;
+use crate::truth::State;
+use crate::world::{Tag, World};
+
+/// A run of one source without faults, at the first moment at which `until` holds.
+fn quiet(until: impl Fn(&World) -> bool) -> World {
+    let config = Config { flush_interval_ms: 2_000, flush_threshold_ms: 1_000, ..Config::default() };
+    let plan =
+        Plan { config, faults: Faults::default(), sources: 1, batches: 12, asks: 0, real_producers: 0, ..Plan::of(1) };
+    let plan =
+        Plan { drift: 0, overlap: 0, number_jumps: 0, holes_close: false, turn_ms: 100, chaos_ms: 5_000, ..plan };
+    let mut world = World::new(1, plan, false, Recorder::hashing());
+    while !until(&world) {
+        assert!(world.advance(), "the moment never came: {:?}", world.violation());
+    }
+    assert_eq!(world.violation(), None);
+    world
+}
+
+/// The first socket with a batch that is not answered: the batch's number.
+fn unanswered(world: &World) -> Option<(ConnId, u64)> {
+    world.sockets.iter().find_map(|(conn, socket)| match socket.expects.front() {
+        Some(Tag::Batch(stream, batch)) => Some((*conn, world.truth.streams[*stream].batches[*batch].number)),
+        Some(Tag::Impostor(..) | Tag::Malformed | Tag::Other) | None => None,
+    })
+}
+
+fn has_unanswered(world: &World) -> bool {
+    unanswered(world).is_some_and(|(_, number)| world.journal.is_drained() && number == 1)
+}
+
+fn has_buffered(world: &World) -> bool {
+    world.truth.streams[0].batches.iter().any(|batch| batch.acked) && world.view.events.is_empty()
+}
+
+fn has_committed(world: &World) -> bool {
+    world.view.events.len() > 3
+}
+
+fn ack(number: u64, status: AckStatus) -> ServerMessage {
+    ServerMessage::Ack(Ack {
+        timestamp: 0,
+        correlation_id: None,
+        sequence_number: number,
+        first_sequence: None,
+        through_sequence: None,
+        rate_limit: None,
+        status,
+        batch_id: None,
+        details: None,
+        source_do_id: Some("shard-0".to_owned()),
+        source_epoch: Some("e1".to_owned()),
+    })
+}
+
+fn nack(number: u64, should_retry: bool) -> ServerMessage {
+    ServerMessage::Nack(Nack {
+        timestamp: 0,
+        correlation_id: None,
+        sequence_number: number,
+        reason: NackReason::InternalError,
+        error_message: "because".to_owned(),
+        should_retry,
+        retry_delay_ms: None,
+        max_size: None,
+        source_do_id: Some("shard-0".to_owned()),
+        source_epoch: Some("e1".to_owned()),
+        through_sequence: None,
+    })
+}
+
+fn socket(world: &World) -> ConnId {
+    *world.sockets.keys().next().expect("a producer is connected")
+}
+
+fn hear(world: &mut World, message: &ServerMessage) {
+    let conn = unanswered(world).map_or_else(|| socket(world), |(conn, _)| conn);
+    let epoch = world.truth.streams[0].epoch.clone();
+    let message = match message.clone() {
+        ServerMessage::Ack(ack) => ServerMessage::Ack(Ack { source_epoch: Some(epoch), ..ack }),
+        other => other,
+    };
+    world.answered(conn, &message.to_frame());
+}
+
+#[track_caller]
+fn expect(world: &World, check: &str) {
+    assert_eq!(world.violation().map(|violation| violation.check), Some(check), "{:?}", world.violation());
+}
+
+#[test]
+fn an_ack_of_what_is_not_durable() {
+    let mut world = quiet(has_unanswered);
+    hear(&mut world, &ack(1, AckStatus::Buffered));
+    expect(&world, "ack");
+}
+
+#[test]
+fn an_answer_out_of_order() {
+    let mut world = quiet(has_unanswered);
+    hear(&mut world, &ack(7, AckStatus::Buffered));
+    expect(&world, "order of answers");
+}
+
+#[test]
+fn a_mark_that_comes_early() {
+    let mut world = quiet(has_buffered);
+    hear(&mut world, &ack(1, AckStatus::Persisted));
+    expect(&world, "mark");
+}
+
+#[test]
+fn a_mark_that_goes_back() {
+    let mut world =
+        quiet(|world| world.sockets.values().any(|socket| socket.mark.get(&0).is_some_and(|mark| *mark > 1)));
+    hear(&mut world, &ack(1, AckStatus::Persisted));
+    expect(&world, "mark");
+}
+
+#[test]
+fn a_resume_number_that_passes_what_is_not_durable() {
+    let mut world = quiet(has_unanswered);
+    hear(&mut world, &ack(1, AckStatus::Ok));
+    expect(&world, "resume");
+}
+
+#[test]
+fn a_refusal_for_good_without_a_reason() {
+    let mut world = quiet(has_unanswered);
+    hear(&mut world, &nack(1, false));
+    expect(&world, "refusal");
+}
+
+#[test]
+fn a_request_that_is_answered_twice() {
+    let mut world = quiet(has_buffered);
+    world.call_answered(CallId(77), 200, &Bytes::new());
+    expect(&world, "http");
+}
+
+#[test]
+fn a_data_file_that_is_gone() {
+    let mut world = quiet(has_committed);
+    let key = world.store.objects().map(|(key, _)| key.clone()).find(|key| key.ends_with(".parquet"));
+    world.store.lose(&key.expect("a commit has data files"));
+    world.view = crate::lake_view::LakeView::default();
+    world.commit_seen();
+    expect(&world, "lake");
+}
+
+#[test]
+fn a_row_that_says_something_else_than_its_event() {
+    let mut world = quiet(has_committed);
+    for event in &mut world.truth.events {
+        event.row_id.push('!');
+    }
+    world.view = crate::lake_view::LakeView::default();
+    world.commit_seen();
+    expect(&world, "lake");
+}
+
+#[test]
+fn a_refused_event_in_the_lake() {
+    let mut world = quiet(has_committed);
+    let batch = &mut world.truth.streams[0].batches[0];
+    batch.nacked = batch.received;
+    world.check_phantoms();
+    expect(&world, "phantom");
+}
+
+#[test]
+fn an_event_that_was_overtaken() {
+    let mut world = quiet(has_committed);
+    let first = world.truth.streams[0].batches[0].events[0];
+    world.view.events.remove(&first);
+    world.check_order();
+    expect(&world, "order");
+}
+
+#[test]
+fn an_acked_event_that_never_comes_into_the_lake() {
+    let mut world = quiet(|world| world.is_calm && has_committed(world));
+    let first = world.truth.streams[0].batches[0].events[0];
+    world.view.events.remove(&first);
+    for batch in &mut world.truth.streams[0].batches {
+        batch.state = State::Acked;
+    }
+    world.now += 200_000_000;
+    world.check_answers();
+    expect(&world, "liveness");
+}
+
+#[test]
+fn a_hint_that_names_old_metadata() {
+    let mut world =
+        quiet(|world| world.is_calm && world.journal.is_drained() && world.now > world.calm_since + 9_000_000);
+    let hints: Vec<String> =
+        world.store.objects().map(|(key, _)| key.clone()).filter(|key| key.ends_with("hint.text")).collect();
+    assert!(!hints.is_empty());
+    hints.iter().for_each(|key| world.store.lose(key));
+    world.final_check();
+    expect(&world, "hint");
+}
+
+#[test]
+fn batches_that_stay_in_the_journal() {
+    let mut world = quiet(has_buffered);
+    world.truth.streams[0].batches.iter_mut().for_each(|batch| batch.state = State::Refused);
+    world.final_check();
+    expect(&world, "liveness");
+}
