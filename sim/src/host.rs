@@ -70,6 +70,7 @@ impl World {
                 return;
             }
             self.tell(|| story::command(&command));
+            self.note_marks(&command);
             self.carry_out(command);
             if self.host.lives != life || self.host.lake.is_none() || self.violation.is_some() {
                 return;
@@ -110,7 +111,8 @@ impl World {
     /// The operator asks the machine to stop.
     pub(crate) fn stop(&mut self) {
         self.host.stopping = true;
-        let patience_ms = if self.is_calm { 600_000 } else { self.chance.faults.at("stop patience").delay(10, 20_000) };
+        let whole = self.is_calm && self.broken_table.is_none();
+        let patience_ms = if whole { 600_000 } else { self.chance.faults.at("stop patience").delay(10, 20_000) };
         self.queue.at(self.now + patience_ms * 1_000, What::Kill(self.host.lives));
         self.step(Event::Shutdown);
     }
@@ -131,7 +133,7 @@ impl World {
     }
 
     /// The machine's memory is gone. The host keeps the sockets.
-    fn evict(&mut self) {
+    pub(crate) fn evict(&mut self) {
         self.tell(|| "the machine is evicted".to_owned());
         self.host.hibernates = true;
         let pause_ms = self.chance.faults.at("evict pause").below(50);

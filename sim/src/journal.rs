@@ -119,6 +119,11 @@ impl Journal {
         self.uids.is_empty()
     }
 
+    /// The events of each batch that it holds.
+    pub fn batches(&self) -> impl Iterator<Item = &Vec<Uid>> {
+        self.uids.values()
+    }
+
     /// All entries, for comparing runs.
     pub fn entries(&self) -> impl Iterator<Item = (&Key, &Bytes)> {
         self.entries.iter()

@@ -9,6 +9,7 @@ pub mod decisions;
 pub mod host;
 pub mod journal;
 pub mod lake_view;
+pub mod marks;
 pub mod plan;
 pub mod producers;
 pub mod queue;

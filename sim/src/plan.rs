@@ -103,6 +103,24 @@ pub struct Plan {
     pub real_producers: u32,
     /// How long faults go on, in milliseconds.
     pub chaos_ms: u64,
+    /// Chance that a batch has a value of more than a mebibyte, so that its journal entry has several chunks.
+    pub fat: u32,
+    /// Whether one table's folder stays broken when all else is healthy again.
+    pub stays_broken: bool,
+    /// Whether the host dies or is evicted once more in calm times, so that a life has nothing but its own deadlines.
+    pub last_blow: bool,
+}
+
+/// How long a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Profile {
+    /// Many faults in little time: what a search makes by the thousand.
+    #[default]
+    Short,
+    /// Few faults and much data: hundreds of commits, merged manifests, expired snapshots.
+    Deep,
+    /// As short, and one part stays broken for good: the others must come through.
+    Liveness,
 }
 
 impl Plan {
@@ -131,7 +149,39 @@ impl Plan {
             asks: 0,
             real_producers: 0,
             chaos_ms: 5_000,
+            fat: 0,
+            stays_broken: false,
+            last_blow: false,
         }
+    }
+
+    /// The run of a seed, in the given length.
+    pub fn with_profile(seed: u64, profile: Profile) -> Plan {
+        let plan = Plan::of(seed);
+        match profile {
+            Profile::Short => plan,
+            Profile::Liveness => plan.that_stays_broken(),
+            Profile::Deep => plan.deep(seed),
+        }
+    }
+
+    fn that_stays_broken(self) -> Plan {
+        let config = Config { max_parked_bytes: 1 << 20, ..self.config };
+        Plan { config, stays_broken: true, fat: 0, holes_close: false, ..self }
+    }
+
+    fn deep(self, seed: u64) -> Plan {
+        let mut rng = Rng::new(seed, "deep");
+        let config = Config {
+            flush_threshold_events: *rng.pick(&[5, 20]),
+            flush_threshold_ms: 2_000,
+            flush_interval_ms: 2_000,
+            parquet_compression: Compression::None,
+            ..self.config
+        };
+        let faults = if rng.below(2) == 0 { few_faults(&mut rng) } else { Faults::default() };
+        let (sources, batches) = (rng.between(1, 2), rng.between(150, 400));
+        Plan { config, faults, sources, batches, chaos_ms: rng.between(60_000, 300_000), turn_ms: 500, ..self }
     }
 
     /// The run of a seed.
@@ -147,11 +197,28 @@ impl Plan {
             faults.table_outage = *apart.pick(&[30_000, 100_000, 300_000]);
             config.max_parked_bytes = *apart.pick(&[2_000, 8_000, 1 << 20]);
         }
+        let mut apart = Rng::new(seed, "widened");
+        let fat = if apart.below(60) == 0 { 50_000 } else { 0 };
+        if fat > 0 {
+            config.max_event_size = 2 << 20;
+            config.max_payload_size = 4 << 20;
+            config.memory_budget_bytes = 16 << 20;
+            config.max_buffer_size = 32 << 20;
+            config.max_hole_bytes = 8 << 20;
+            config.max_parked_bytes = 8 << 20;
+        }
+        let stays_broken = fat == 0 && !holes_close && apart.below(6) == 0;
+        if stays_broken {
+            config.max_parked_bytes = 1 << 20;
+        }
         Plan {
+            fat,
+            stays_broken,
+            last_blow: apart.below(2) == 0,
             config,
             faults,
             sources: rng.between(1, 4),
-            batches: rng.between(8, 40),
+            batches: rng.between(6, 30),
             batch_events_max: rng.between(1, 8),
             drift: if rng.below(2) == 0 { 0 } else { 100_000 },
             overlap: if rng.below(3) == 0 { 150_000 } else { 0 },
@@ -160,10 +227,21 @@ impl Plan {
             turn_ms: *rng.pick(&[20, 100, 500, 2_000]),
             asks: *rng.pick(&[0, 10_000, 100_000]),
             real_producers: *rng.pick(&[0, 500_000, 1_000_000]),
-            chaos_ms: rng.between(5_000, 60_000),
+            chaos_ms: rng.between(4_000, 40_000),
         }
     }
 }
+
+const COMPRESSIONS: [Compression; 8] = [
+    Compression::None,
+    Compression::Snappy,
+    Compression::None,
+    Compression::Snappy,
+    Compression::None,
+    Compression::Snappy,
+    Compression::Gzip,
+    Compression::Zstd,
+];
 
 /// Small thresholds, so that much happens in little time.
 fn config(rng: &mut Rng, holes_close: bool) -> Config {
@@ -178,7 +256,8 @@ fn config(rng: &mut Rng, holes_close: bool) -> Config {
         max_fallback_size: 65_536,
         deduplication_window_ms: if holes_close { rng.between(2_000, 8_000) } else { 3_600_000 },
         parquet_row_group_size: *rng.pick(&[3, 50, 100_000]),
-        parquet_compression: *rng.pick(&[Compression::None, Compression::Snappy, Compression::Gzip, Compression::Zstd]),
+        // Contexts of zstd are dear, and what is searched is not the codecs.
+        parquet_compression: *rng.pick(&COMPRESSIONS),
         target_file_size_bytes: *rng.pick(&[2_000, 1 << 20]),
         max_payload_size: 16_384,
         max_event_size: 8_192,

@@ -9,7 +9,7 @@ use dolake_core::wire::server::{AckStatus, ServerMessage};
 use serde_json::json;
 
 use crate::real::Real;
-use crate::truth::State;
+use crate::truth::{Batch, State};
 use crate::world::{Socket, Tag, What, World};
 
 /// Batches that are sent and not answered, at most.
@@ -89,6 +89,7 @@ impl World {
             client_open: true,
             host_open: false,
             reads: !never_reads,
+            unread: Vec::new(),
             attachment: None,
             due_at_host: self.now,
             to_client_at: self.now,
@@ -100,6 +101,10 @@ impl World {
         self.sockets.insert(conn, socket);
         let at = self.due_at_host(conn);
         self.queue.at(at, What::Opened(conn, peer));
+        if never_reads && self.chance.net.at("reads later").one_in(2) {
+            let later = self.now + self.chance.net.at("reads when").delay(500_000, 20_000_000);
+            self.queue.at(later, What::Reads(conn));
+        }
         conn
     }
 
@@ -265,10 +270,17 @@ impl World {
     fn resend(&mut self, conn: ConnId, producer: usize) {
         let stream = *self.chance.work.at("resend epoch").pick(&self.producers[producer].streams);
         let batches = self.truth.streams[stream].batches.iter().enumerate();
-        let acked: Vec<usize> = batches.filter(|(_, batch)| batch.state == State::Acked).map(|(at, _)| at).collect();
-        if !acked.is_empty() {
+        // Those that were given up, too: they must stay out.
+        let settled = |batch: &Batch| batch.state == State::Acked || batch.closed;
+        let settled: Vec<usize> = batches.filter(|(_, batch)| settled(batch)).map(|(at, _)| at).collect();
+        if settled.is_empty() {
+            return;
+        }
+        // One that does not read gets many answers, so that they are gathered.
+        let times = if self.sockets.get(&conn).is_some_and(|socket| !socket.reads) { 60 } else { 1 };
+        for _ in 0..times {
             self.count("batch sent again");
-            let batch = *self.chance.work.at("resend which").pick(&acked);
+            let batch = *self.chance.work.at("resend which").pick(&settled);
             self.send_batch(conn, stream, batch);
         }
     }
@@ -376,6 +388,18 @@ impl World {
         let Some(socket) = self.sockets.get_mut(&conn) else { return };
         if socket.reads {
             socket.to_client_at = socket.to_client_at.max(self.now + delay);
+            self.queue.at(socket.to_client_at, What::ToClient(conn, frame));
+        } else {
+            socket.unread.push(frame);
+        }
+    }
+
+    /// A peer that did not read reads all that was sent meanwhile.
+    pub(crate) fn begin_to_read(&mut self, conn: ConnId) {
+        let Some(socket) = self.sockets.get_mut(&conn).filter(|socket| socket.client_open) else { return };
+        socket.reads = true;
+        socket.to_client_at = socket.to_client_at.max(self.now);
+        for frame in std::mem::take(&mut socket.unread) {
             self.queue.at(socket.to_client_at, What::ToClient(conn, frame));
         }
     }

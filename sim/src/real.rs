@@ -80,9 +80,11 @@ impl World {
             self.step_producer(producer, ProducerEvent::Offer(offered));
         }
         let Some(real) = &mut self.producers[producer].real else { return };
+        // What stays broken is never persisted.
+        let until = if self.plan.stays_broken { Until::Buffered } else { Until::Persisted };
         let all_offered = real.offered >= self.truth.streams[stream].batches.len();
         if self.is_calm && all_offered && !std::mem::replace(&mut real.finishing, true) {
-            self.step_producer(producer, ProducerEvent::Finish(Until::Persisted));
+            self.step_producer(producer, ProducerEvent::Finish(until));
         } else {
             self.step_producer(producer, ProducerEvent::Wake);
         }
@@ -157,7 +159,8 @@ impl World {
             ProducerCommand::Finished(Ok(progress)) => {
                 self.count("producer finished");
                 let stream = self.producers[producer].stream();
-                if progress.persisted_batches + progress.refused_batches != progress.offered_batches {
+                let done = if self.plan.stays_broken { progress.accepted_batches } else { progress.persisted_batches };
+                if done + progress.refused_batches != progress.offered_batches {
                     self.fail("producer", format!("producer {producer} finished with {progress:?}"));
                 }
                 for batch in &mut self.truth.streams[stream].batches {

@@ -38,7 +38,11 @@ pub type Watch<'a> = &'a dyn Fn(&World) -> Option<String>;
 
 /// Runs a seed.
 pub fn run(seed: u64, trace: bool, recorder: Recorder) -> Report {
-    let plan = Plan::of(seed);
+    run_plan(seed, Plan::of(seed), trace, recorder)
+}
+
+/// Runs a plan with a seed's chance.
+pub fn run_plan(seed: u64, plan: Plan, trace: bool, recorder: Recorder) -> Report {
     if trace {
         println!("{plan:#?}");
     }

@@ -74,6 +74,8 @@ pub struct Batch {
     pub sends: u64,
     /// Length of its events as JSON.
     pub events_bytes: u64,
+    /// It was not durable when a newer epoch was opened: it must never be taken.
+    pub barred: bool,
 }
 
 /// One epoch of one source.
@@ -162,6 +164,7 @@ impl Truth {
             absent: false,
             sends: 0,
             events_bytes: 0,
+            barred: false,
         });
         let bytes = self.events_json(&self.streams[stream].batches[index].events).len() as u64;
         self.streams[stream].batches[index].events_bytes = bytes;
@@ -225,9 +228,24 @@ impl Truth {
     }
 }
 
+/// Short and long ones: statistics keep the first 16 characters.
+const WORDS: [&str; 11] = [
+    "",
+    "plain",
+    "größe",
+    "日本語",
+    "a\"b\\c",
+    "line\nbreak",
+    "1.5",
+    "null",
+    "longer than sixteen characters",
+    "日本語日本語日本語日本語日本語日本語",
+    "\u{10ffff}\u{10ffff}\u{10ffff}\u{10ffff}\u{10ffff}\u{10ffff}\u{10ffff}\u{10ffff}\u{10ffff}\u{10ffff}\u{10ffff}\u{10ffff}\u{10ffff}\u{10ffff}\u{10ffff}\u{10ffff}\u{10ffff}",
+];
+
 /// A row with scalars, an object and a list, and now and then a field that is new or of another type.
 fn make_image(uid: Uid, plan: &Plan, rng: &mut Rng) -> Map<String, Value> {
-    let words = ["", "plain", "größe", "日本語", "a\"b\\c", "line\nbreak", "1.5", "null"];
+    let words = WORDS;
     let mut image = Map::new();
     image.insert("uid".to_owned(), json!(uid));
     image.insert("name".to_owned(), json!(rng.at("name").pick(&words)));
@@ -245,6 +263,9 @@ fn make_image(uid: Uid, plan: &Plan, rng: &mut Rng) -> Map<String, Value> {
     if rng.at("has tags").one_in(4) {
         let tags: Vec<&str> = (0..rng.at("tags").below(3)).map(|_| *rng.at("tag").pick(&words)).collect();
         image.insert("tags".to_owned(), json!(tags));
+    }
+    if rng.at("fat").chance(plan.fat) {
+        image.insert("blob".to_owned(), json!("x".repeat(700_000 + rng.at("fat size").below(600_000) as usize)));
     }
     if rng.at("drift").chance(plan.drift) {
         let name = *rng.at("drift of").pick(&["name", "price", "flag", "late_a", "late_b", "place"]);

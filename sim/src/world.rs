@@ -71,6 +71,10 @@ pub enum What {
     Wake(u64),
     /// A piece of a request's body reaches the machine.
     Body(CallId, Bytes, bool),
+    /// A peer that did not read begins to.
+    Reads(ConnId),
+    /// The host dies or is evicted, in calm times.
+    Blow,
     /// The peer has read so much.
     Sent(ConnId, usize),
     /// A new life begins.
@@ -98,6 +102,8 @@ pub struct Socket {
     pub(crate) client_open: bool,
     pub(crate) host_open: bool,
     pub(crate) reads: bool,
+    /// What it was sent while it did not read.
+    pub(crate) unread: Vec<Bytes>,
     pub(crate) attachment: Option<Bytes>,
     pub(crate) due_at_host: Micros,
     pub(crate) to_client_at: Micros,
@@ -188,6 +194,8 @@ pub struct World {
     pub(crate) store: Store,
     pub(crate) puts: u64,
     pub(crate) outage_until: Micros,
+    /// The table whose folder stays broken in calm times.
+    pub(crate) broken_table: Option<&'static str>,
     /// Tables whose folders take no writes, and until when.
     pub(crate) tables_out: (Vec<&'static str>, Micros),
     pub(crate) sockets: BTreeMap<ConnId, Socket>,
@@ -230,6 +238,7 @@ impl World {
             store: Store::default(),
             puts: 0,
             outage_until: 0,
+            broken_table: None,
             tables_out: (Vec::new(), 0),
             sockets: BTreeMap::new(),
             next_conn: 1,
@@ -374,6 +383,8 @@ impl World {
                     self.deliver(Event::BodyChunk { call, bytes, last }, Tag::Other);
                 }
             }
+            What::Reads(conn) => self.begin_to_read(conn),
+            What::Blow => self.last_blow(),
             What::Sent(conn, bytes) => {
                 if self.sockets.get(&conn).is_some_and(|socket| socket.host_open) {
                     self.deliver(Event::Sent { conn, bytes }, Tag::Other);

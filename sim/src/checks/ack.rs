@@ -10,7 +10,7 @@ use crate::world::{Tag, World};
 
 impl World {
     /// Whether an event is in the journal or in the lake.
-    fn is_durable(&self, uid: Uid) -> bool {
+    pub(super) fn is_durable(&self, uid: Uid) -> bool {
         self.journal.holds(uid) || self.view.events.contains(&uid)
     }
 
@@ -47,7 +47,12 @@ impl World {
                             format!("batch {number} is acked {:?}, event {event} is nowhere", ack.status),
                         );
                     }
-                    self.truth.streams[stream].batches[batch].acked = true;
+                    let acked = &mut self.truth.streams[stream].batches[batch];
+                    if acked.closed && ack.status != AckStatus::Duplicate && self.plan.overlap == 0 {
+                        return self.fail("ack", format!("batch {number} was given up and is acked {:?}", ack.status));
+                    }
+                    acked.acked = true;
+                    self.bar_older_epochs(stream);
                     self.check_hole_size(stream);
                     self.last_ack = self.now;
                     if number == ack.sequence_number {
@@ -56,6 +61,10 @@ impl World {
                 }
                 // Its events are covered and its hash is too old to be compared: told as a repeat, and not taken.
                 Some(Tag::Impostor(of, number)) if of == stream && number == ack.sequence_number => {
+                    let at = self.truth.batch(stream, number);
+                    if at.is_some_and(|at| self.is_remembered(stream, at)) {
+                        self.fail("ack", format!("other events under the number of batch {number} are acked"));
+                    }
                     if ack.status != AckStatus::Duplicate {
                         self.fail("ack", format!("an impostor of batch {number} is acked {:?}", ack.status));
                     }

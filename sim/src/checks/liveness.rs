@@ -2,8 +2,8 @@
 //! when told to, all in bounded time.
 
 use crate::plan::Faults;
-use crate::truth::{Batch, State};
-use crate::world::World;
+use crate::truth::{Batch, State, TABLES, Uid};
+use crate::world::{What, World};
 
 /// Simulated time in which all producers must have their answers once faults have stopped, in microseconds.
 const ANSWERS_MAX: u64 = 300_000_000;
@@ -23,6 +23,16 @@ impl World {
         self.faults = Faults::default();
         self.outage_until = 0;
         self.tables_out.1 = 0;
+        if self.plan.stays_broken {
+            let table = *self.chance.faults.at("broken table").pick(&TABLES);
+            self.tell(|| format!("{table} stays broken"));
+            self.broken_table = Some(table);
+            self.tables_out = (vec![table], u64::MAX);
+        }
+        if self.plan.last_blow {
+            let at = self.now + self.chance.faults.at("last blow").between(1_000, 20_000_000);
+            self.queue.at(at, What::Blow);
+        }
         for socket in self.sockets.keys().copied().collect::<Vec<_>>() {
             if !self.sockets[&socket].reads {
                 self.cut(socket);
@@ -37,10 +47,36 @@ impl World {
         }
     }
 
+    /// The host fails once more, and then never again.
+    pub(crate) fn last_blow(&mut self) {
+        if self.host.lake.is_none() || self.host.stopping {
+            return;
+        }
+        self.count("last blow");
+        if self.chance.faults.at("last blow is a crash").one_in(2) {
+            self.crash();
+        } else {
+            self.evict();
+        }
+    }
+
+    /// Whether an event belongs to what stays broken, so that nobody waits for it.
+    pub(crate) fn is_broken(&self, uid: Uid) -> bool {
+        self.broken_table.is_some_and(|table| self.truth.events[uid as usize].table == table)
+    }
+
+    /// Time in which what is accepted must be in the lake, in microseconds.
+    fn allowed(&self) -> u64 {
+        let config = &self.plan.config;
+        let hole_ms =
+            if self.plan.holes_close { config.deduplication_window_ms + 2 * config.max_retry_delay_ms } else { 0 };
+        (2 * config.flush_interval_ms + hole_ms + config.max_retry_delay_ms + 2_000) * 1_000
+    }
+
     /// In calm times everything is answered soon.
     pub(crate) fn check_answers(&mut self) {
         let calm_for = self.now - self.calm_since;
-        if calm_for > 30_000_000 {
+        if calm_for > 30_000_000 + SLOW_MAX + self.allowed() {
             // What stayed away comes now: taken or refused, but answered.
             for stream in &mut self.truth.streams {
                 for batch in &mut stream.batches {
@@ -66,11 +102,14 @@ impl World {
         {
             self.fail("liveness", format!("call {} came at {since} in calm times and is not answered", call.0));
         }
-        if calm_for > ANSWERS_MAX {
-            let open = self.open_batches();
+        let open = self.open_batches();
+        if calm_for > ANSWERS_MAX && !open.is_empty() {
             self.fail("liveness", format!("not all batches have their final answer: {open:?}"));
         }
-        if self.open_batches().is_empty() {
+        let is_absent = |(stream, number, _): &(usize, u64, State)| {
+            self.truth.batch(*stream, *number).is_some_and(|at| self.truth.streams[*stream].batches[at].absent)
+        };
+        if self.open_batches().iter().all(is_absent) {
             self.check_persisted_in_time();
         }
     }
@@ -85,13 +124,9 @@ impl World {
     }
 
     fn check_persisted_in_time(&mut self) {
-        let config = &self.plan.config;
-        let hole_ms =
-            if self.plan.holes_close { config.deduplication_window_ms + 2 * config.max_retry_delay_ms } else { 0 };
-        let allowed_ms = 2 * config.flush_interval_ms + hole_ms + config.max_retry_delay_ms + 2_000;
         // What the store was slow with before may take as long as that.
         let since = self.last_ack.max(self.calm_since + SLOW_MAX);
-        if self.now > since + allowed_ms * 1_000
+        if self.now > since + self.allowed()
             && let Some((stream, number)) = self.unpersisted()
         {
             let why = self.host.lake.as_ref().and_then(dolake_core::Lake::deadline);
@@ -102,8 +137,9 @@ impl World {
 
     fn unpersisted(&self) -> Option<(usize, u64)> {
         self.truth.streams.iter().enumerate().find_map(|(at, stream)| {
-            let missing =
-                |batch: &&Batch| batch.acked && batch.events.iter().any(|uid| !self.view.events.contains(uid));
+            let missing = |batch: &&Batch| {
+                batch.acked && batch.events.iter().any(|uid| !self.view.events.contains(uid) && !self.is_broken(*uid))
+            };
             stream.batches.iter().find(missing).filter(|_| !stream.left_a_hole()).map(|batch| (at, batch.number))
         })
     }
@@ -126,6 +162,7 @@ impl World {
             self.stop();
         }
         if self.host.lake.is_some() {
+            // With a part of the store broken it stops when its operator loses patience.
             if self.now > self.calm_since + ANSWERS_MAX + 600_000_000 {
                 self.fail("liveness", "the machine does not stop".to_owned());
             }

@@ -8,8 +8,24 @@ use dolake_core::wire::server::Nack;
 
 use crate::world::{Tag, World};
 
+/// Batches of a source whose hashes are kept in any case.
+const REMEMBERED: usize = 16;
+
 impl World {
     pub(super) fn nacked(&mut self, conn: ConnId, nack: &Nack) {
+        self.count(match nack.reason {
+            NackReason::BufferFull => "nack buffer_full",
+            NackReason::RateLimited => "nack rate_limited",
+            NackReason::InvalidSequence => "nack invalid_sequence",
+            NackReason::InvalidFormat => "nack invalid_format",
+            NackReason::InternalError => "nack internal_error",
+            NackReason::ShuttingDown => "nack shutting_down",
+            NackReason::LoadShedding => "nack load_shedding",
+            NackReason::PayloadTooLarge => "nack payload_too_large",
+            NackReason::EventTooLarge => "nack event_too_large",
+            NackReason::ConnectionLimit => "nack connection_limit",
+            NackReason::IpLimit => "nack ip_limit",
+        });
         if nack.reason == NackReason::ConnectionLimit {
             return;
         }
@@ -33,12 +49,13 @@ impl World {
 
     fn batch_refused(&mut self, stream: usize, batch: usize, nack: &Nack) {
         let holes_close = self.plan.holes_close;
+        let over = self.truth.streams[stream].is_over;
+        let remembered = self.is_remembered(stream, batch);
         let of = &mut self.truth.streams[stream];
-        let over = of.is_over;
         // Without an epoch, a batch that is covered and not known may be that of a producer that started over.
         let events = &of.batches[batch].events;
         let covered = events.iter().all(|uid| self.journal.holds(*uid) || self.view.events.contains(uid));
-        let unsure = of.epoch.is_empty() && (covered || holes_close);
+        let unsure = of.epoch.is_empty() && (covered || holes_close) && !remembered;
         let batch = &mut of.batches[batch];
         batch.nacked += 1;
         let number = batch.number;
@@ -57,6 +74,13 @@ impl World {
         } else {
             self.count("batch refused for now");
         }
+    }
+
+    /// Whether the machine must know this batch by its hash: it is acked, and in the journal or among the last that left it.
+    pub(super) fn is_remembered(&self, stream: usize, batch: usize) -> bool {
+        let of = &self.truth.streams[stream];
+        let above = of.batches[batch + 1..].iter().filter(|batch| batch.acked).count();
+        of.batches[batch].acked && !of.is_over && above < REMEMBERED
     }
 
     /// The machine names batches of a hole that it closed.

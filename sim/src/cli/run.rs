@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use dolake_sim::plan::{Plan, Profile};
 use dolake_sim::record::Recorder;
-use dolake_sim::run::{Report, record, run as run_seed};
+use dolake_sim::run::{Report, record_plan, run_plan};
 
 use super::{Ended, code, save};
 
@@ -15,18 +16,22 @@ pub(crate) struct Arguments {
     /// Tells everything that happens.
     #[arg(long)]
     trace: bool,
+    /// How long the run is
+    #[arg(long, value_enum, default_value_t = Profile::Short)]
+    profile: Profile,
     /// Keeps the run in this file, for `replay` and `shrink`.
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Ended {
-    let Arguments { seed, trace, save: kept } = arguments;
-    let report = run_seed(*seed, *trace, Recorder::hashing());
+    let Arguments { seed, trace, profile, save: kept } = arguments;
+    let plan = Plan::with_profile(*seed, *profile);
+    let report = run_plan(*seed, plan.clone(), *trace, Recorder::hashing());
     println!("seed {seed}: hash {:016x}, {} simulated ms", report.hash, report.simulated_ms);
     show(&report);
     if let Some(path) = kept {
-        save(&record(*seed, &|_| None).1, path)?;
+        save(&record_plan(*seed, &plan, &|_| None).1, path)?;
     }
     Ok(code(report.violation.is_some()))
 }
