@@ -54,7 +54,12 @@ mod planted {
             arguments.only.is_empty() || arguments.only.iter().any(|part| name.contains(part.as_str()))
         };
         let mutants: Vec<Mutant> = Mutant::ALL.iter().copied().filter(wanted).collect();
-        let found = in_parallel(arguments.jobs, mutants.len(), |n| hunt(Some(mutants[n]), 0..arguments.seeds));
+        let found = in_parallel(arguments.jobs, mutants.len(), |n| {
+            let caught = hunt(Some(mutants[n]), 0..arguments.seeds);
+            let how = caught.as_ref().map_or("not caught", |(_, violation)| violation.check);
+            eprintln!("{:?}: {how}", mutants[n]);
+            caught
+        });
         let last = found.iter().flatten().map(|(seed, _)| seed + 1).max().unwrap_or(0);
         let stride = 16;
         let controls = in_parallel(arguments.jobs, last.div_ceil(stride) as usize, |n| {
