@@ -166,8 +166,24 @@ impl Plan {
     }
 
     fn that_stays_broken(self) -> Plan {
-        let config = Config { max_parked_bytes: 1 << 20, ..self.config };
+        let config = Config { max_parked_bytes: 1 << 20, deduplication_window_ms: 3_600_000, ..self.config };
         Plan { config, stays_broken: true, fat: 0, holes_close: false, ..self }
+    }
+
+    /// A plain day: the default settings, one source with about so many events a second, a few faults.
+    pub fn plain(events_a_second: u64, seconds: u64) -> Plan {
+        let events = events_a_second.isqrt().max(1);
+        // A turn makes 1.5 batches of about half of the events each, and the next comes after half of the time.
+        let turn_ms = if events == 1 { 3_000 } else { 1_500 * events / events_a_second };
+        Plan {
+            config: Config { deduplication_window_ms: 3_600_000, ..Config::default() },
+            faults: Faults { evict: 100, crash: 10, store_refused: 10_000, ..Faults::default() },
+            batches: 1 << 40,
+            batch_events_max: events,
+            turn_ms,
+            chaos_ms: seconds * 1_000,
+            ..Plan::calm()
+        }
     }
 
     fn deep(self, seed: u64) -> Plan {

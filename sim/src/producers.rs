@@ -409,6 +409,7 @@ impl World {
         self.queue.at(self.now, What::Sent(conn, frame.len()));
         if let Some((producer, attempt)) = self.attempt_of(conn) {
             if self.sockets.get(&conn).is_some_and(|socket| socket.client_open) {
+                self.note_advice(producer, frame);
                 self.step_producer(producer, ProducerEvent::Received(attempt, frame.clone()));
             }
             return;

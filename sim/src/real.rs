@@ -8,6 +8,8 @@ use dolake_core::producer::{
 };
 use dolake_core::{Seed, Timestamp};
 
+use dolake_core::wire::server::ServerMessage;
+
 use crate::truth::State;
 use crate::world::{START_MS, Tag, What, World};
 
@@ -22,6 +24,8 @@ pub struct Real {
     generation: u64,
     finishing: bool,
     pub(crate) finished: bool,
+    /// It was asked to send no batch before this moment.
+    paused_until: u64,
 }
 
 impl Real {
@@ -38,7 +42,15 @@ impl Real {
             ..ProducerConfig::new(source)
         };
         let machine = Machine::new(config, seed);
-        Real { machine, offered: 0, sockets: Vec::new(), generation: 0, finishing: false, finished: false }
+        Real {
+            machine,
+            offered: 0,
+            sockets: Vec::new(),
+            generation: 0,
+            finishing: false,
+            finished: false,
+            paused_until: 0,
+        }
     }
 
     /// Batches that were offered to this machine.
@@ -137,6 +149,7 @@ impl World {
             ProducerCommand::Send(attempt, frame) => {
                 if let Some(conn) = self.socket_of(producer, attempt) {
                     let tag = self.tag_of(producer, &frame);
+                    self.check_patience(producer, tag);
                     if let (Tag::Batch(stream, at), Some(socket)) = (tag, self.sockets.get_mut(&conn)) {
                         socket.sent.insert((stream, self.truth.streams[stream].batches[at].number));
                     }
@@ -175,6 +188,27 @@ impl World {
             ProducerCommand::Finished(Err(refused)) => {
                 self.fail("producer", format!("producer {producer}: {refused}"));
             }
+        }
+    }
+
+    /// A message with an advice to wait reached a producer.
+    pub(crate) fn note_advice(&mut self, producer: usize, frame: &Bytes) {
+        let advice = match ServerMessage::from_frame(frame) {
+            Ok(ServerMessage::Nack(nack)) if nack.should_retry => nack.retry_delay_ms,
+            Ok(ServerMessage::Ack(ack)) => ack.details.and_then(|details| details.suggested_delay_ms),
+            Ok(_) | Err(_) => None,
+        };
+        if let (Some(delay_ms), Some(real)) = (advice, &mut self.producers[producer].real) {
+            real.paused_until = real.paused_until.max(self.now + delay_ms.saturating_sub(1) * 1_000);
+        }
+    }
+
+    /// Promise 6, the producer's part: it sends no batch while it was asked to wait.
+    fn check_patience(&mut self, producer: usize, tag: Tag) {
+        let until = self.producers[producer].real.as_ref().map_or(0, |real| real.paused_until);
+        if matches!(tag, Tag::Batch(..)) && self.now < until {
+            let early = (until - self.now) / 1_000;
+            self.fail("patience", format!("producer {producer} sends a batch {early} ms before it was asked to"));
         }
     }
 

@@ -11,7 +11,7 @@ impl World {
         let fallback = if config.enable_fallback { config.max_fallback_size } else { 0 };
         let (buffered, limit) = (self.journal.buffered_bytes(), config.max_buffer_size + fallback);
         if buffered > limit {
-            return self.fail("bounded", format!("{buffered} bytes of batches in the journal, the limits are {limit}"));
+            self.fail("bounded", format!("{buffered} bytes of batches in the journal, the limits are {limit}"));
         }
     }
 

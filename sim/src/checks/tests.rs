@@ -85,11 +85,10 @@ fn socket(world: &World) -> ConnId {
 
 fn hear(world: &mut World, message: &ServerMessage) {
     let conn = unanswered(world).map_or_else(|| socket(world), |(conn, _)| conn);
-    let epoch = world.truth.streams[0].epoch.clone();
-    let message = match message.clone() {
-        ServerMessage::Ack(ack) => ServerMessage::Ack(Ack { source_epoch: Some(epoch), ..ack }),
-        other => other,
-    };
+    let mut message = message.clone();
+    if let ServerMessage::Ack(ack) = &mut message {
+        ack.source_epoch = Some(world.truth.streams[0].epoch.clone());
+    }
     world.answered(conn, &message.to_frame());
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod search;
 pub(crate) mod shrink;
+pub(crate) mod stats;
 
 use std::path::Path;
 use std::process::ExitCode;
