@@ -17,6 +17,8 @@ use crate::truth::{Truth, Uid};
 pub struct LakeView {
     /// Events in the lake.
     pub events: BTreeSet<Uid>,
+    /// Those that came with the last commit.
+    pub fresh: Vec<Uid>,
     /// By pointer key.
     tables: BTreeMap<Vec<u8>, Table>,
     /// Table, as events spell it, and its metadata file.
@@ -39,6 +41,7 @@ impl LakeView {
         max_snapshots: u64,
         truth: &Truth,
     ) -> Result<(), String> {
+        self.fresh.clear();
         for (key, value) in journal.pointers() {
             let pointer = TablePointer::decode(value).map_err(|error| error.to_string())?;
             if self.metadata.get(key).is_some_and(|(_, location)| *location == pointer.metadata_location) {
@@ -60,6 +63,7 @@ impl LakeView {
                     if !self.events.insert(uid) {
                         return Err(format!("table {name}, {file}: event {} is there twice", describe(uid, truth)));
                     }
+                    self.fresh.push(uid);
                     let event = &truth.events[uid as usize];
                     let last = self.last.entry((name.clone(), event.stream)).or_default();
                     if std::mem::replace(last, event.sequence) >= event.sequence {
@@ -80,7 +84,8 @@ impl LakeView {
 
     /// Keys of all data files that a retained snapshot names.
     pub fn named(&self) -> BTreeSet<&str> {
-        self.tables.values().flat_map(|table| &table.named).map(String::as_str).collect()
+        let lists = self.tables.values().flat_map(|table| &table.lists);
+        lists.flat_map(|list| &self.cache.manifests[list]).map(|(key, _, _)| key.as_str()).collect()
     }
 }
 

@@ -147,10 +147,9 @@ impl World {
         let stream = self.producers[producer].stream();
         let made: usize = self.producers[producer].streams.iter().map(|s| self.truth.streams[*s].batches.len()).sum();
         let open = |state: State| matches!(state, State::Due(_) | State::Sent(_));
-        let batches = &self.truth.streams[stream].batches;
         let waiting = match &self.producers[producer].real {
-            Some(real) => batches.len() - real.offered(),
-            None => batches.iter().filter(|batch| open(batch.state)).count(),
+            Some(real) => self.truth.streams[stream].batches.len() - real.offered(),
+            None => self.truth.streams[stream].unsettled().filter(|(_, batch)| open(batch.state)).count(),
         };
         if self.is_calm || made as u64 >= self.plan.batches || waiting >= WINDOW {
             return;
@@ -188,7 +187,7 @@ impl World {
                 State::Sent(at) => at + patience <= now,
                 State::Acked | State::Refused => false,
             };
-            let batches = self.truth.streams[stream].batches.iter().enumerate();
+            let batches = self.truth.streams[stream].unsettled();
             let mut due: Vec<usize> =
                 batches.filter(|(_, batch)| due(batch.state) && !batch.absent).map(|(at, _)| at).collect();
             if !self.is_calm && self.chance.work.at("shuffle").chance(self.faults.shuffle) {
@@ -429,7 +428,7 @@ impl World {
                     AckStatus::Ok => stream == own && number <= ack.sequence_number,
                     AckStatus::Persisted => number <= ack.sequence_number,
                 };
-                for batch in &mut self.truth.streams[stream].batches {
+                for (_, batch) in self.truth.streams[stream].unsettled() {
                     if covers(batch.number) && batch.state != State::Refused {
                         batch.state = State::Acked;
                     }
@@ -449,7 +448,7 @@ impl World {
                 let last = nack.through_sequence.unwrap_or(nack.sequence_number);
                 let delay_ms = nack.retry_delay_ms.unwrap_or(1_000);
                 let state = if nack.should_retry { State::Due(self.now + delay_ms * 1_000) } else { State::Refused };
-                for batch in &mut self.truth.streams[stream].batches {
+                for (_, batch) in self.truth.streams[stream].unsettled() {
                     if (nack.sequence_number..=last).contains(&batch.number) && batch.state != State::Acked {
                         batch.state = state;
                     }

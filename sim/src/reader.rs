@@ -28,14 +28,15 @@ pub struct Table {
     pub snapshots: Vec<i64>,
     /// Keys of the live data files.
     pub files: BTreeSet<String>,
-    /// Keys of the data files of all retained snapshots.
-    pub named: BTreeSet<String>,
+    /// The manifest lists of all retained snapshots.
+    pub lists: Vec<String>,
 }
 
 /// What was read before: immutable objects are read once.
 #[derive(Debug, Default)]
 pub struct Cache {
-    manifests: BTreeMap<String, Vec<(String, u64, u64)>>,
+    /// Key, rows and bytes of the data files of each manifest and manifest list.
+    pub(crate) manifests: BTreeMap<String, Vec<(String, u64, u64)>>,
     /// Rows of data files, by key.
     pub rows: BTreeMap<String, Vec<Row>>,
 }
@@ -51,16 +52,17 @@ pub fn read(store: &Store, location: &str, metadata_location: &str, cache: &mut 
     check_history(&metadata, &snapshots)?;
     let current = metadata["current-snapshot-id"].as_i64().ok_or("no current snapshot")?;
     let ids: Vec<i64> = snapshots.iter().filter_map(|snapshot| snapshot["snapshot-id"].as_i64()).collect();
-    let (mut files, mut named) = (BTreeSet::new(), BTreeSet::new());
+    let (mut files, mut lists) = (BTreeSet::new(), Vec::new());
     for snapshot in &snapshots {
         let list = snapshot["manifest-list"].as_str().ok_or("a snapshot without a manifest list")?;
-        // Retained snapshots must be readable too; their manifests are mostly those of the current one.
-        let of_snapshot = read_list(store, location, list, cache)?;
+        // Retained snapshots must be readable too. What was read once is immutable.
+        read_list(store, location, list, cache)?;
         if snapshot["snapshot-id"].as_i64() == Some(current) {
-            check_totals(snapshot, &of_snapshot)?;
+            let of_snapshot = &cache.manifests[list];
+            check_totals(snapshot, of_snapshot)?;
             files = of_snapshot.iter().map(|(key, _, _)| key.clone()).collect();
         }
-        named.extend(of_snapshot.into_iter().map(|(key, _, _)| key));
+        lists.push(list.to_owned());
     }
     for key in &files {
         if !cache.rows.contains_key(key) {
@@ -68,7 +70,7 @@ pub fn read(store: &Store, location: &str, metadata_location: &str, cache: &mut 
             cache.rows.insert(key.clone(), parquet_rows(bytes).map_err(|error| format!("{key}: {error}"))?);
         }
     }
-    Ok(Table { snapshots: ids, files, named })
+    Ok(Table { snapshots: ids, files, lists })
 }
 
 fn object<'a>(store: &'a Store, location: &str, uri: &str) -> Result<&'a Bytes, String> {
@@ -106,10 +108,10 @@ fn check_history(metadata: &Value, snapshots: &[Value]) -> Result<(), String> {
     Ok(())
 }
 
-/// The live data files of a manifest list: key, rows, bytes.
-fn read_list(store: &Store, location: &str, uri: &str, cache: &mut Cache) -> Result<Vec<(String, u64, u64)>, String> {
-    if let Some(files) = cache.manifests.get(uri) {
-        return Ok(files.clone());
+/// Brings the live data files of a manifest list into the cache.
+fn read_list(store: &Store, location: &str, uri: &str, cache: &mut Cache) -> Result<(), String> {
+    if cache.manifests.contains_key(uri) {
+        return Ok(());
     }
     let list = manifest_list::read(object(store, location, uri)?).map_err(|error| format!("{uri}: {error}"))?;
     let mut files = Vec::new();
@@ -128,8 +130,8 @@ fn read_list(store: &Store, location: &str, uri: &str, cache: &mut Cache) -> Res
         }
         files.extend(of_manifest.iter().cloned());
     }
-    cache.manifests.insert(uri.to_owned(), files.clone());
-    Ok(files)
+    cache.manifests.insert(uri.to_owned(), files);
+    Ok(())
 }
 
 fn read_manifest(store: &Store, location: &str, uri: &str, bytes: &[u8]) -> Result<Vec<(String, u64, u64)>, String> {

@@ -1,5 +1,7 @@
 //! What producers made up: every event with all that it must become in the lake, and every batch with its fate.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use crate::plan::Plan;
@@ -91,9 +93,22 @@ pub struct Stream {
     pub is_over: bool,
     /// Its numbers are sparse by nature: it knows no holes.
     pub is_sparse: bool,
+    /// So many batches at the start have their final answer.
+    pub settled: usize,
+    /// So many batches at the start are in the lake with all their events.
+    pub complete: usize,
 }
 
 impl Stream {
+    /// The batches that may still change, with their place.
+    pub fn unsettled(&mut self) -> impl Iterator<Item = (usize, &mut Batch)> {
+        let is_settled = |batch: &Batch| matches!(batch.state, State::Acked | State::Refused);
+        while self.batches.get(self.settled).is_some_and(is_settled) {
+            self.settled += 1;
+        }
+        self.batches.iter_mut().enumerate().skip(self.settled)
+    }
+
     /// Whether it ended before all was sent: what lies above a hole waits longer than a run lasts, for nobody is connected.
     pub fn left_a_hole(&self) -> bool {
         self.is_over && self.batches.iter().any(|batch| !batch.acked)
@@ -112,8 +127,26 @@ pub struct Truth {
 impl Truth {
     /// Begins an epoch.
     pub fn open(&mut self, source: String, epoch: String) -> usize {
-        self.streams.push(Stream { source, epoch, batches: Vec::new(), is_over: false, is_sparse: false });
+        self.streams.push(Stream {
+            source,
+            epoch,
+            batches: Vec::new(),
+            is_over: false,
+            is_sparse: false,
+            settled: 0,
+            complete: 0,
+        });
         self.streams.len() - 1
+    }
+
+    /// Follows what came into the lake.
+    pub fn advance_complete(&mut self, lake: &BTreeSet<Uid>) {
+        for stream in &mut self.streams {
+            let is_whole = |batch: &Batch| batch.events.iter().all(|uid| lake.contains(uid));
+            while stream.batches.get(stream.complete).is_some_and(is_whole) {
+                stream.complete += 1;
+            }
+        }
     }
 
     /// The stream of a source and epoch.

@@ -17,7 +17,8 @@ impl World {
 
     /// A batch of a stream is acked: what waits above one that never came counts.
     pub(crate) fn check_hole_size(&mut self, stream: usize) {
-        let batches = &self.truth.streams[stream].batches;
+        let of = &self.truth.streams[stream];
+        let batches = &of.batches[of.complete..];
         let Some(missing) = batches.iter().position(|batch| batch.received == 0 && !batch.closed) else { return };
         // Above a hole may be another batch whose events this one repeats: it is no hole then.
         if self.plan.overlap > 0 || self.truth.streams[stream].is_sparse {

@@ -13,6 +13,7 @@ impl World {
             return self.fail("lake", message);
         }
         if self.view.events.len() > before {
+            self.truth.advance_complete(&self.view.events);
             self.check_phantoms();
             self.check_order();
         }

@@ -12,7 +12,8 @@ impl World {
     pub(super) fn marked(&mut self, conn: ConnId, stream: usize, mark: u64) {
         self.count("persisted mark");
         let told = self.sockets.get(&conn).map(|socket| socket.told_closed.clone()).unwrap_or_default();
-        for batch in self.truth.streams[stream].batches.iter().filter(|batch| batch.number <= mark) {
+        let of = &self.truth.streams[stream];
+        for batch in of.batches[of.complete..].iter().filter(|batch| batch.number <= mark) {
             let missing = batch.events.iter().find(|uid| !self.view.events.contains(uid));
             if let Some(uid) = missing
                 && batch.state != State::Refused

@@ -13,9 +13,10 @@ impl World {
             // An event that a batch only repeats says nothing of that batch.
             let own = |at: usize, uid: &Uid| self.truth.events[*uid as usize].batches.first() == Some(&at);
             let arrived = |at: usize| stream.batches[at].events.iter().any(|uid| own(at, uid) && in_lake(uid));
-            let Some(highest) = (0..stream.batches.len()).rev().find(|at| arrived(*at)) else { continue };
+            let from = stream.complete;
+            let Some(highest) = (from..stream.batches.len()).rev().find(|at| arrived(*at)) else { continue };
             let strict = !self.plan.holes_close && !stream.is_over;
-            let missing = stream.batches[..highest].iter().find(|batch| {
+            let missing = stream.batches[from..highest].iter().find(|batch| {
                 let whole = batch.events.iter().all(in_lake);
                 !whole && (strict || batch.acked)
             });

@@ -21,7 +21,7 @@ impl World {
     }
 
     pub(crate) fn check_phantoms(&mut self) {
-        let refused = self.view.events.iter().copied().find(|uid| {
+        let refused = self.view.fresh.iter().copied().find(|uid| {
             let event = &self.truth.events[*uid as usize];
             let batches = &self.truth.streams[event.stream].batches;
             let refused = |at: &usize| batches[*at].barred || batches[*at].received <= batches[*at].nacked;

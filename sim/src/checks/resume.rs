@@ -9,7 +9,7 @@ use crate::world::World;
 impl World {
     pub(super) fn resumed(&mut self, conn: ConnId, stream: usize, resume: u64) {
         let told = self.sockets.get(&conn).map(|socket| socket.told_closed.clone()).unwrap_or_default();
-        for at in 0..self.truth.streams[stream].batches.len() {
+        for at in self.truth.streams[stream].complete..self.truth.streams[stream].batches.len() {
             let batch = &self.truth.streams[stream].batches[at];
             // What the producer itself calls acked needs no naming.
             let known = batch.state == State::Refused || told.contains(&(stream, batch.number));
