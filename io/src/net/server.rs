@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
+use axum::extract::connect_info::Connected;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::HeaderMap;
 use axum::http::header::UPGRADE;
 use axum::response::{IntoResponse, Response};
-use axum::serve::ListenerExt;
+use axum::serve::{IncomingStream, Listener};
 use dolake_core::event::{CallId, ConnId, Peer};
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::{call, socket};
@@ -53,16 +53,16 @@ impl Network {
 ///
 /// # Errors
 /// What the system says about the listener.
-pub async fn serve(
-    listener: TcpListener,
+pub async fn serve<L>(
+    listener: L,
     network: Arc<Network>,
     stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
+) -> std::io::Result<()>
+where
+    L: Listener<Addr = SocketAddr>,
+    SocketAddr: for<'a> Connected<IncomingStream<'a, L>>,
+{
     let router = Router::new().fallback(handle).with_state(network);
-    let listener = listener.tap_io(|stream| {
-        // Acks are small and awaited. A socket that refuses this has gone, and says so when it is read.
-        let _ = stream.set_nodelay(true);
-    });
     axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>()).with_graceful_shutdown(stop).await
 }
 
