@@ -1,0 +1,52 @@
+//! A host that dies, and a host that is told to stop.
+
+use crate::net::HOST;
+use crate::seeds;
+use crate::world::{Plan, World};
+
+#[test]
+fn a_host_that_dies_again_and_again_goes_on_from_its_journal() {
+    seeds("a_host_that_dies_again_and_again_goes_on_from_its_journal", 20, |seed| {
+        let mut world = World::new(seed, &Plan::default());
+        for _ in 0..world.rng.between(2, 6) {
+            if world.rng.chance(300_000) {
+                world.trouble_store();
+            }
+            world.run_some(5_000);
+            let silent = world.rng.chance(400_000);
+            world.crash_host(silent);
+            world.run_some(3_000);
+            world.each_link(|sim, a, b| sim.repair(a, b));
+            if world.rng.chance(300_000) {
+                let nodes = world.nodes.clone();
+                let node = world.rng.pick(&nodes).clone();
+                world.sim.bounce(node.as_str());
+            }
+            world.start_host();
+        }
+        world.finish();
+    });
+}
+
+#[test]
+fn a_host_that_stops_under_load_flushes_and_its_producers_go_on_with_the_next() {
+    seeds("a_host_that_stops_under_load_flushes_and_its_producers_go_on_with_the_next", 20, |seed| {
+        let mut world = World::new(seed, &Plan { pace_ms_max: 100, ..Plan::default() });
+        for _ in 0..world.rng.between(1, 3) {
+            world.wait_ready();
+            world.run_some(4_000);
+            let node = world.nodes[0].clone();
+            let dead = world.rng.chance(300_000);
+            if dead {
+                world.sim.hold(HOST.0, node.as_str());
+            }
+            world.stop_host();
+            if dead {
+                world.sim.release(HOST.0, node.as_str());
+            }
+            world.run_some(10_000);
+            world.start_host();
+        }
+        world.finish();
+    });
+}
