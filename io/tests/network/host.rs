@@ -52,13 +52,11 @@ impl Host {
         let draw = || u128::from(self.chance.lock().expect("one thread").next());
         let seed = Seed(draw() << 64 | draw());
         let store = store();
-        let lake =
-            Lake::restore(self.config.clone(), store.location().to_owned(), seed, self.clock.now(), saved)?;
+        let lake = Lake::restore(self.config.clone(), store.location().to_owned(), seed, self.clock.now(), saved)?;
         let listener = SimListener::bind(HOST.1).await?.tap_io(|_| ());
         let loops = LateLoops { chance: Arc::clone(&self.chance), late_ms_max: self.late_ms_max };
         let clock = Arc::new(self.clock.clone());
-        let mut running =
-            Running::start(Parts { lake, db, store, clock, loops: &loops, workers: 2, listener });
+        let mut running = Running::start(Parts { lake, db, store, clock, loops: &loops, workers: 2, listener });
         loop {
             tokio::select! {
                 biased;

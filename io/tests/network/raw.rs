@@ -67,7 +67,10 @@ pub(crate) async fn introduced(source: &str) -> WebSocketStream<TcpStream> {
     socket
 }
 
-/// A message that is answered and changes nothing.
+/// A message that is answered at some length and changes nothing.
 pub(crate) fn heartbeat(source: &str) -> Message {
-    Message::text(format!(r#"{{"type":"heartbeat","timestamp":0,"sourceDoId":"{source}","lastAckSequence":0,"pendingEvents":0}}"#))
+    let long = "x".repeat(250);
+    Message::text(format!(
+        r#"{{"type":"heartbeat","timestamp":0,"sourceDoId":"{source}","correlationId":"{long}","lastAckSequence":0,"pendingEvents":0}}"#
+    ))
 }

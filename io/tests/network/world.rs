@@ -47,6 +47,8 @@ pub(crate) struct Plan {
     pub(crate) batches: u64,
     /// Between two of them at most.
     pub(crate) pace_ms_max: u64,
+    /// A message on its way takes at most so long.
+    pub(crate) latency_ms_max: u64,
     /// Segments that a connection has on its way at once.
     pub(crate) segments: usize,
     pub(crate) config: Config,
@@ -55,7 +57,7 @@ pub(crate) struct Plan {
 impl Default for Plan {
     fn default() -> Plan {
         let config = Config { flush_interval_ms: 2_000, flush_threshold_ms: 4_000, ..Config::default() };
-        Plan { nodes: 3, sources: 2, batches: 60, pace_ms_max: 400, segments: 64, config }
+        Plan { nodes: 3, sources: 2, batches: 60, pace_ms_max: 400, latency_ms_max: 120, segments: 64, config }
     }
 }
 
@@ -82,7 +84,7 @@ impl World {
             .simulation_duration(Duration::MAX)
             .tcp_capacity(plan.segments)
             .min_message_latency(Duration::from_millis(1))
-            .max_message_latency(Duration::from_millis(rng.between(2, 120)))
+            .max_message_latency(Duration::from_millis(rng.between(2, plan.latency_ms_max)))
             .build();
         let folder = folder();
         let host = Arc::new(Host {
@@ -99,8 +101,7 @@ impl World {
         sim.host(STORE.0, move || Arc::clone(&server).serve());
         let software = Arc::clone(&host);
         sim.host(HOST.0, move || Arc::clone(&software).live());
-        let mut world =
-            World { sim, rng, host, objects, sources: Vec::new(), nodes: Vec::new(), folder, lives: 1 };
+        let mut world = World { sim, rng, host, objects, sources: Vec::new(), nodes: Vec::new(), folder, lives: 1 };
         for _ in 0..plan.nodes {
             world.add_node(plan);
         }
@@ -165,7 +166,13 @@ impl World {
     fn standing(&self) -> String {
         let standing = |source: &Arc<Source>| {
             let told = source.told.lock().expect("one thread");
-            format!("{}: {} of {} events, {:?}", source.name, told.progress.persisted_events, source.events(), told.progress)
+            format!(
+                "{}: {} of {} events, {:?}",
+                source.name,
+                told.progress.persisted_events,
+                source.events(),
+                told.progress
+            )
         };
         let sources: Vec<String> = self.sources.iter().map(standing).collect();
         format!("host: {:?}, life {}\n{}", self.host.state(), self.lives, sources.join("\n"))
@@ -245,7 +252,10 @@ impl World {
             let events = sequences.get(source.name.as_str()).map(|ranges| ranges.iter().collect::<Vec<_>>());
             assert_eq!(events, Some(vec![(1, source.events())]), "{}: events in the lake", source.name);
         }
-        self.sources.iter().flat_map(|source| std::mem::take(&mut source.told.lock().expect("one thread").story)).collect()
+        self.sources
+            .iter()
+            .flat_map(|source| std::mem::take(&mut source.told.lock().expect("one thread").story))
+            .collect()
     }
 
     /// Holds the lake, as store and journal have it, against what the sources were told until now.
