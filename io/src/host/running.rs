@@ -7,8 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
+use axum::serve::Listener;
 use dolake_core::{Event, Lake};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -61,16 +60,12 @@ pub struct Running {
     ready: Option<oneshot::Receiver<()>>,
     ended: oneshot::Receiver<End>,
     stop_network: oneshot::Sender<()>,
-    network: JoinHandle<std::io::Result<()>>,
+    network: JoinHandle<()>,
 }
 
 impl Running {
     /// Starts everything, on the current tokio runtime and in loops of its own.
-    pub fn start<L>(parts: Parts<'_, L>) -> Running
-    where
-        L: Listener<Addr = SocketAddr>,
-        SocketAddr: for<'a> Connected<IncomingStream<'a, L>>,
-    {
+    pub fn start<L: Listener<Addr = SocketAddr>>(parts: Parts<'_, L>) -> Running {
         let Parts { lake, db, store, clock, loops, workers, listener } = parts;
         let (inbox, inputs) = inbox();
         let (is_ready, ready) = oneshot::channel();

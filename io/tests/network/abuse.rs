@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dolake_sim::rng::Rng;
 use futures_util::SinkExt;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 use turmoil::net::TcpStream;
 
@@ -104,6 +104,28 @@ fn requests_that_are_slow_or_cut_short_are_applied_once_or_not_at_all() {
             world.run_some(1_000);
             world.start_host();
         }
+        world.finish();
+    });
+}
+
+/// Half a head; a whole request and then nothing.
+const SILENT_STARTS: [&str; 2] = ["GET /health HTTP/1.1\r\nHo", "GET /health HTTP/1.1\r\nHost: dolake\r\n\r\n"];
+
+#[test]
+fn a_connection_on_which_no_request_comes_is_closed() {
+    seeds("a_connection_on_which_no_request_comes_is_closed", 3, |seed| {
+        let mut world = World::new(seed, &Plan { nodes: 0, ..Plan::default() });
+        world.wait_ready();
+        for (n, start) in SILENT_STARTS.into_iter().enumerate() {
+            world.sim.client(format!("silent-{n}"), async move {
+                let mut stream = TcpStream::connect(HOST).await?;
+                stream.write_all(start.as_bytes()).await?;
+                // Ends when the host closes the connection, whatever it says before.
+                timeout(Duration::from_secs(40), stream.read_to_end(&mut Vec::new())).await??;
+                Ok(())
+            });
+        }
+        world.run(Duration::from_secs(45));
         world.finish();
     });
 }

@@ -13,11 +13,11 @@ use crate::world::{Plan, World};
 /// A silent peer is asked after half a minute, and given up after another.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(65);
 
-const LONG: Duration = Duration::from_secs(600);
+const LONG: Duration = Duration::from_secs(150);
 
 #[test]
 fn a_peer_that_is_gone_is_given_up_and_one_that_is_only_quiet_is_not() {
-    seeds("a_peer_that_is_gone_is_given_up_and_one_that_is_only_quiet_is_not", 10, |seed| {
+    seeds("a_peer_that_is_gone_is_given_up_and_one_that_is_only_quiet_is_not", 5, |seed| {
         let mut world = World::new(seed, &Plan { nodes: 0, ..Plan::default() });
         world.wait_ready();
         for name in ["quiet", "gone"] {

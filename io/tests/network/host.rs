@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use axum::serve::ListenerExt;
 use dolake_core::{Config, Lake, Seed};
 use dolake_io::host::clock::Clock;
 use dolake_io::host::machine::End;
@@ -53,7 +52,7 @@ impl Host {
         let seed = Seed(draw() << 64 | draw());
         let store = store();
         let lake = Lake::restore(self.config.clone(), store.location().to_owned(), seed, self.clock.now(), saved)?;
-        let listener = SimListener::bind(HOST.1).await?.tap_io(|_| ());
+        let listener = SimListener::bind(HOST.1).await?;
         let loops = LateLoops { chance: Arc::clone(&self.chance), late_ms_max: self.late_ms_max };
         let clock = Arc::new(self.clock.clone());
         let mut running = Running::start(Parts { lake, db, store, clock, loops: &loops, workers: 2, listener });
