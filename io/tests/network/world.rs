@@ -267,7 +267,7 @@ impl World {
         let sequences = sequences(&found);
         for source in &self.sources {
             let told = source.told.lock().expect("one thread");
-            let in_lake = sequences.get(source.name.as_str()).map_or(0, |ranges| ranges.count());
+            let in_lake = sequences.get(source.name.as_str()).map_or(0, Ranges::count);
             let said = told.persisted_events;
             assert!(said <= in_lake, "{}: {said} events said to be in the lake, {in_lake} are", source.name);
         }
