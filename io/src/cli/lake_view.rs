@@ -73,8 +73,15 @@ impl LakeView {
     /// # Errors
     /// The store cannot be opened.
     pub fn open(place: &str) -> Result<LakeView, LookError> {
+        LakeView::over(Store::open_to_read(place)?)
+    }
+
+    /// Looks at a store that is open already.
+    ///
+    /// # Errors
+    /// The system gives no runtime.
+    pub fn over(store: Store) -> Result<LakeView, LookError> {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(LookError::Runtime)?;
-        let store = Store::open_to_read(place)?;
         Ok(LakeView { runtime, store })
     }
 

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufReader, IsTerminal, Read, Seek};
 use std::path::Path;
+use std::sync::Arc;
 
 use clap::ValueEnum;
 use dolake_core::Seed;
@@ -14,8 +15,10 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::exit::Exit;
+use crate::host::clock::SystemClock;
 use crate::produce::driver::{self, ProduceError, Watcher};
 use crate::produce::input::{Input, InputBatch, InputError, Numbering};
+use crate::produce::link::Url;
 
 /// Batches read ahead.
 const READ_AHEAD: usize = 4;
@@ -148,7 +151,15 @@ fn send(args: &Args) -> Result<Exit, Error> {
     };
     let mut terminal = Terminal::new(until);
     let batches = read_ahead(input);
-    let progress = runtime.block_on(driver::produce(&url, config, seed, batches, until, &mut terminal))?;
+    let progress = runtime.block_on(driver::produce(
+        Url(url),
+        Arc::new(SystemClock),
+        config,
+        seed,
+        batches,
+        until,
+        &mut terminal,
+    ))?;
     terminal.bar.finish_and_clear();
     Ok(report(args, epoch.as_deref(), progress, &terminal.refusals))
 }

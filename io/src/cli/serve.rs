@@ -5,28 +5,22 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
+use axum::serve::ListenerExt;
 use dolake_core::Lake;
 use dolake_core::config::ConfigError;
-use dolake_core::{Config, Event, Seed};
+use dolake_core::{Config, Seed};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::oneshot;
 use tracing::info;
 
 use super::exit::Exit;
-use crate::host::inbox::{Inbox, inbox};
-use crate::host::machine::{End, Machine, now};
-use crate::host::thread;
-use crate::host::work::WorkPool;
-use crate::journal::Journal;
+use crate::host::clock::{Clock, SystemClock};
+use crate::host::loops::Threads;
+use crate::host::machine::End;
+use crate::host::running::{Change, Parts, Running};
 use crate::journal::db::{self, Db};
-use crate::net::server::{self, Network};
-use crate::store::{self, Store, StoreQueue};
-
-/// How long open requests and sockets have for their goodbye after the machine has stopped.
-const LEAVE: Duration = Duration::from_secs(3);
+use crate::store::{self, Store};
 
 /// Exit code of a stop that was asked for twice: 128 + SIGINT, as shells know it.
 const EXIT_AT_ONCE: i32 = 130;
@@ -168,34 +162,15 @@ async fn serve(args: &Args) -> Result<(), StartError> {
     let db = Db::open(&journal_path)?;
     let lake = restore(config, &store, &db, &journal_path)?;
 
-    let (inbox, inputs) = inbox();
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let (ready, mut machine_ready) = oneshot::channel();
-    let machine = Machine::new(
-        lake,
-        Journal::start(db, inbox.clone()),
-        StoreQueue::start(store, inbox.clone()),
-        WorkPool::start(cores, &inbox),
-        ready,
-    );
-    let (stopped, mut machine_ended) = oneshot::channel();
-    thread::spawn("machine", move || {
-        let _ = stopped.send(machine.run(&inputs));
+    let listener = listener.tap_io(|stream| {
+        // Acks are small and awaited. A socket that refuses this has gone, and says so when it is read.
+        let _ = stream.set_nodelay(true);
     });
-    let (stop_network, network_told) = oneshot::channel::<()>();
-    let network = Arc::new(Network::new(inbox.clone()));
-    let network = tokio::spawn(server::serve(listener, network, async {
-        let _ = network_told.await;
-    }));
-    let end = tokio::select! {
-        Ok(()) = &mut machine_ready => {
-            announce(address).map_err(system)?;
-            signals.until_ended(&inbox, &mut machine_ended).await
-        }
-        end = signals.until_ended(&inbox, &mut machine_ended) => end,
-    };
-    let _ = stop_network.send(());
-    let _ = tokio::time::timeout(LEAVE, network).await;
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let clock = Arc::new(SystemClock);
+    let mut host = Running::start(Parts { lake, db, store, clock, loops: &Threads, workers, listener });
+    let end = signals.until_ended(&mut host, address).await?;
+    host.leave().await;
     match end {
         End::Stopped => {
             info!("stopped");
@@ -234,7 +209,7 @@ fn restore(config: Config, store: &Store, db: &Db, path: &Path) -> Result<Lake, 
     let seed = Seed(u128::from_le_bytes(seed));
     let saved =
         crate::journal::saved(db).map_err(|source| StartError::ReadJournal { path: path.to_owned(), source })?;
-    Lake::restore(config, store.location().to_owned(), seed, now(), saved)
+    Lake::restore(config, store.location().to_owned(), seed, SystemClock.now(), saved)
         .map_err(|error| StartError::Restore { path: path.to_owned(), message: error.to_string() })
 }
 
@@ -249,12 +224,19 @@ impl Signals {
         Ok(Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
-    /// Tells the machine at the first signal, ends the process at the second, returns when the machine has ended.
-    async fn until_ended(&mut self, inbox: &Inbox, machine_ended: &mut oneshot::Receiver<End>) -> End {
+    /// Says when the host takes events, tells it at the first signal to stop, ends the process at the second, returns
+    /// when the machine has ended.
+    async fn until_ended(&mut self, host: &mut Running, address: SocketAddr) -> Result<End, StartError> {
         let mut asked = false;
         loop {
             tokio::select! {
-                end = &mut *machine_ended => return end.expect("a machine thread that panics ends the process"),
+                change = host.changed() => match change {
+                    Change::Ready => {
+                        announce(address).map_err(system)?;
+                        continue;
+                    }
+                    Change::Ended(end) => return Ok(end),
+                },
                 _ = self.interrupt.recv() => {}
                 _ = self.terminate.recv() => {}
             }
@@ -264,7 +246,7 @@ impl Signals {
             }
             asked = true;
             info!("stopping: flushing what is buffered; a second signal stops at once");
-            inbox.event(Event::Shutdown);
+            host.shutdown();
         }
     }
 }

@@ -96,7 +96,14 @@ pub fn run(args: &Args) -> Exit {
 /// # Errors
 /// The store or the journal cannot be opened. What can be opened and is wrong is an untruth.
 pub fn verify(store: &str, journal: Option<&Path>) -> Result<Verified, Error> {
-    let view = LakeView::open(store)?;
+    verify_view(&LakeView::open(store)?, journal)
+}
+
+/// As [`verify`], of a store that is open already.
+///
+/// # Errors
+/// As there.
+pub fn verify_view(view: &LakeView, journal: Option<&Path>) -> Result<Verified, Error> {
     let mut verified = Verified::default();
     let known = match journal {
         Some(path) => {
@@ -107,7 +114,7 @@ pub fn verify(store: &str, journal: Option<&Path>) -> Result<Verified, Error> {
         None => None,
     };
     let found = view.tables()?;
-    for (name, location) in targets(&view, &found, known.as_ref()) {
+    for (name, location) in targets(view, &found, known.as_ref()) {
         let mut read = |location: &str| view.read_location(location);
         match verify_table(&location, &mut read) {
             Ok(report) => drop(verified.tables.insert(name, report)),

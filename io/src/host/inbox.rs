@@ -3,13 +3,12 @@
 //! It has no limit of its own, since nothing may wait on it: frames and bodies pass the [`crate::host::gate`] first,
 //! and the rest are results of commands, at most one for each command that the machine issued.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
-
 use bytes::Bytes;
 use dolake_core::Event;
 use dolake_core::command::{Op, Outcome, ResponseHead};
 use dolake_core::event::{CallId, ConnId, Peer, RequestHead};
-use tokio::sync::{mpsc::UnboundedSender, oneshot};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 
 pub use super::gate::Ballast;
 
@@ -66,12 +65,12 @@ pub enum Input {
 /// The end that everybody may put something into.
 #[derive(Debug, Clone)]
 pub struct Inbox {
-    inputs: Sender<Input>,
+    inputs: UnboundedSender<Input>,
 }
 
 /// A new queue.
-pub fn inbox() -> (Inbox, Receiver<Input>) {
-    let (inputs, receiver) = channel();
+pub fn inbox() -> (Inbox, UnboundedReceiver<Input>) {
+    let (inputs, receiver) = unbounded_channel();
     (Inbox { inputs }, receiver)
 }
 

@@ -1,19 +1,21 @@
-//! The thread that owns the machine: takes what happened, steps, and hands out the commands.
+//! The loop that owns the machine: takes what happened, steps, and hands out the commands.
 //!
 //! It never waits for anything but the next input or the machine's one deadline.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::Duration;
 
+use dolake_core::Event;
 use dolake_core::Lake;
 use dolake_core::command::Command;
 use dolake_core::event::{CallId, ConnId};
-use dolake_core::{Event, Timestamp};
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 use tracing::trace;
 
+use super::clock::Clock;
 use super::inbox::{Ballast, Input, ToCall, ToSocket};
 use super::work::WorkPool;
 use crate::journal::Journal;
@@ -26,6 +28,7 @@ pub struct Machine {
     journal: Journal,
     store: StoreQueue,
     work: WorkPool,
+    clock: Arc<dyn Clock>,
     sockets: BTreeMap<ConnId, UnboundedSender<ToSocket>>,
     calls: BTreeMap<CallId, ToCall>,
     /// Reused from step to step.
@@ -44,20 +47,32 @@ pub enum End {
     Halted(String),
 }
 
-/// The host's wall clock.
-pub fn now() -> Timestamp {
-    let since_epoch_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis());
-    Timestamp(i64::try_from(since_epoch_ms).unwrap_or(i64::MAX))
+/// What the machine has to do next.
+enum Next {
+    /// Its deadline has passed; perhaps there is an input, too.
+    Due(Option<Input>),
+    /// An input came.
+    Input(Input),
+    /// Nobody is left who could put one in.
+    Over,
 }
 
 impl Machine {
     /// Puts the machine and its hands together.
-    pub fn new(lake: Lake, journal: Journal, store: StoreQueue, work: WorkPool, ready: oneshot::Sender<()>) -> Machine {
+    pub fn new(
+        lake: Lake,
+        journal: Journal,
+        store: StoreQueue,
+        work: WorkPool,
+        clock: Arc<dyn Clock>,
+        ready: oneshot::Sender<()>,
+    ) -> Machine {
         Machine {
             lake,
             journal,
             store,
             work,
+            clock,
             sockets: BTreeMap::new(),
             calls: BTreeMap::new(),
             commands: Vec::new(),
@@ -68,26 +83,22 @@ impl Machine {
 
     /// Runs until the machine says [`Command::Stopped`] or [`Command::Halt`], then says goodbye to the sockets and
     /// closes the journal.
-    pub fn run(mut self, inputs: &Receiver<Input>) -> End {
+    pub async fn run(mut self, mut inputs: UnboundedReceiver<Input>) -> End {
         let mut wake_at = self.wake_at();
         while self.end.is_none() {
-            let timeout = wake_at.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
-            match inputs.recv_timeout(timeout) {
-                // A deadline that has passed goes first, so that a full inbox cannot put it off for ever.
-                Ok(input) => {
-                    if timeout.is_zero() {
-                        self.step(Event::Wake, Ballast::default());
-                    }
-                    self.take(input);
+            match next(&mut inputs, wake_at).await {
+                Next::Due(input) => {
+                    self.step(Event::Wake, Ballast::default());
+                    input.into_iter().for_each(|input| self.take(input));
                 }
-                Err(RecvTimeoutError::Timeout) => self.step(Event::Wake, Ballast::default()),
-                Err(RecvTimeoutError::Disconnected) => break,
+                Next::Input(input) => self.take(input),
+                Next::Over => break,
             }
             wake_at = self.wake_at();
         }
         self.sockets.clear();
         self.calls.clear();
-        self.journal.close();
+        self.journal.close().await;
         self.end.unwrap_or(End::Stopped)
     }
 
@@ -130,7 +141,7 @@ impl Machine {
 
     fn step(&mut self, event: Event, ballast: Ballast) {
         let mut commands = std::mem::take(&mut self.commands);
-        self.lake.step(now(), event, &mut commands);
+        self.lake.step(self.clock.now(), event, &mut commands);
         // A frame that is being journaled is still on its way: its room in the gate goes along with the save.
         let mut ballast = Some(ballast);
         for command in commands.drain(..) {
@@ -179,5 +190,25 @@ impl Machine {
             Some(socket) => drop(socket.send(message)),
             None => trace!(conn = conn.0, "a message to a socket that is gone"),
         }
+    }
+}
+
+/// A deadline that has passed goes first, so that a full inbox cannot put it off for ever.
+async fn next(inputs: &mut UnboundedReceiver<Input>, wake_at: Option<Instant>) -> Next {
+    if wake_at.is_some_and(|at| at <= Instant::now()) {
+        return Next::Due(inputs.try_recv().ok());
+    }
+    // No timer while there is something to do.
+    if let Ok(input) = inputs.try_recv() {
+        return Next::Input(input);
+    }
+    let received = match wake_at {
+        Some(at) => timeout_at(at, inputs.recv()).await,
+        None => Ok(inputs.recv().await),
+    };
+    match received {
+        Ok(Some(input)) => Next::Input(input),
+        Ok(None) => Next::Over,
+        Err(_) => Next::Due(None),
     }
 }

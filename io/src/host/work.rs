@@ -1,79 +1,59 @@
-//! The pool for CPU work: as many threads as cores, served by class.
+//! The pool for CPU work: as many loops as cores, served by class.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use dolake_core::command::{Class, Op, Outcome};
 use dolake_core::table::job::Job;
+use tokio::sync::Semaphore;
 
 use super::class_queue::ClassQueue;
 use super::inbox::Inbox;
-use super::thread;
+use super::loops::Loops;
 
-/// The running pool. Dropped, it lets its threads finish what they are at.
+/// The running pool. Dropped, it lets its workers finish what they are at.
 #[derive(Debug)]
 pub struct WorkPool {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    waiting: ClassQueue<(Op, Box<Job>)>,
-    closed: bool,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("a thread that panics ends the process")
-    }
+    waiting: Mutex<ClassQueue<(Op, Box<Job>)>>,
+    /// As many permits as jobs wait. Closed with the pool.
+    jobs: Semaphore,
 }
 
 impl WorkPool {
-    /// Starts `threads` threads. Results go to `inbox`.
-    pub fn start(threads: usize, inbox: &Inbox) -> WorkPool {
-        let shared = Arc::new(Shared::default());
-        for n in 0..threads {
-            let (shared, inbox) = (Arc::clone(&shared), inbox.clone());
-            thread::spawn(&format!("work-{n}"), move || run(&shared, &inbox));
+    /// Starts `workers` loops. Results go to `inbox`.
+    pub fn start(workers: usize, inbox: &Inbox, loops: &dyn Loops) -> WorkPool {
+        let shared = Arc::new(Shared { waiting: Mutex::default(), jobs: Semaphore::new(0) });
+        for n in 0..workers {
+            loops.start(&format!("work-{n}"), Box::pin(run(Arc::clone(&shared), inbox.clone())));
         }
         WorkPool { shared }
     }
 
     /// Queues a job.
     pub fn submit(&self, op: Op, class: Class, job: Box<Job>) {
-        self.shared.lock().waiting.push(class, (op, job));
-        self.shared.changed.notify_one();
+        self.shared.waiting.lock().expect("a worker that panics ends the host").push(class, (op, job));
+        self.shared.jobs.add_permits(1);
     }
 }
 
 impl Drop for WorkPool {
     fn drop(&mut self) {
-        self.shared.lock().closed = true;
-        self.shared.changed.notify_all();
+        self.shared.jobs.close();
     }
 }
 
-fn run(shared: &Shared, inbox: &Inbox) {
-    while let Some((op, job)) = next(shared) {
+async fn run(shared: Arc<Shared>, inbox: Inbox) {
+    while let Some((op, job)) = next(&shared).await {
         inbox.done(op, Outcome::Worked(Box::new(job.run())));
     }
 }
 
 /// Waits for a job; `None` when the pool is closed.
-fn next(shared: &Shared) -> Option<(Op, Box<Job>)> {
-    let mut state = shared.lock();
-    loop {
-        if state.closed {
-            return None;
-        }
-        if let Some(item) = state.waiting.pop() {
-            return Some(item);
-        }
-        state = shared.changed.wait(state).expect("a thread that panics ends the process");
-    }
+async fn next(shared: &Shared) -> Option<(Op, Box<Job>)> {
+    shared.jobs.acquire().await.ok()?.forget();
+    shared.waiting.lock().expect("a worker that panics ends the host").pop()
 }

@@ -1,18 +1,19 @@
-//! The journal's thread: takes saves and loads in their order, and makes one sync of all saves that are waiting.
+//! The journal's loop: takes saves and loads in their order, and makes one sync of all saves that are waiting.
 //!
-//! It decides nothing: what a save holds is the machine's business, how it is stored that of [`db`].
+//! It decides nothing: what a save holds is the machine's business, how it is stored that of [`db`]. It blocks while the
+//! disk works.
 
 pub mod db;
 
 use std::fmt::Display;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
 
 use dolake_core::command::{Failure, Key, Op, Outcome, Write};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 use tracing::{error, warn};
 
 use crate::host::inbox::{Ballast, Inbox};
-use crate::host::thread;
+use crate::host::loops::Loops;
 use db::{Db, SaveResult};
 use dolake_core::Saved;
 use dolake_core::journal::{BATCH_RANGE, CONTROL_RANGE};
@@ -28,16 +29,21 @@ enum Request {
 /// The running journal. Dropped, it finishes what was asked of it.
 #[derive(Debug)]
 pub struct Journal {
-    requests: Sender<Request>,
-    thread: JoinHandle<()>,
+    requests: UnboundedSender<Request>,
+    closed: oneshot::Receiver<()>,
 }
 
 impl Journal {
-    /// Starts the thread. Results go to `inbox`.
-    pub fn start(db: Db, inbox: Inbox) -> Journal {
-        let (requests, receiver) = channel();
-        let thread = thread::spawn("journal", move || run(db, &receiver, &inbox));
-        Journal { requests, thread }
+    /// Starts the loop. Results go to `inbox`.
+    pub fn start(db: Db, inbox: Inbox, loops: &dyn Loops) -> Journal {
+        let (requests, receiver) = unbounded_channel();
+        let (close, closed) = oneshot::channel();
+        let body = async move {
+            run(db, receiver, &inbox).await;
+            let _ = close.send(());
+        };
+        loops.start("journal", Box::pin(body));
+        Journal { requests, closed }
     }
 
     /// Queues an atomic transaction. `ballast` is let go when it is done.
@@ -51,20 +57,27 @@ impl Journal {
     }
 
     fn ask(&self, request: Request) {
-        self.requests.send(request).expect("the thread ends only when this sender is gone");
+        self.requests.send(request).expect("the loop ends only when this sender is gone");
     }
 
     /// Finishes what was asked and closes the file.
-    pub fn close(self) {
+    pub async fn close(self) {
         drop(self.requests);
-        // A panic there has already ended the process.
-        let _ = self.thread.join();
+        // A panic there has already ended the host.
+        let _ = self.closed.await;
     }
 }
 
-fn run(mut db: Db, requests: &Receiver<Request>, inbox: &Inbox) {
+async fn run(mut db: Db, mut requests: UnboundedReceiver<Request>, inbox: &Inbox) {
     let mut next = None;
-    while let Some(request) = next.take().or_else(|| requests.recv().ok()) {
+    loop {
+        let request = match next.take() {
+            Some(request) => request,
+            None => match requests.recv().await {
+                Some(request) => request,
+                None => break,
+            },
+        };
         match request {
             Request::Save { op, writes, ballast } => {
                 let mut group = vec![(op, writes, ballast)];

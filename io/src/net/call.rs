@@ -1,5 +1,7 @@
 //! One HTTP request: its head, the pieces of its body as the machine grants them, and the machine's answer.
 
+use std::time::Duration;
+
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
 use axum::http::header::{HeaderName, HeaderValue};
@@ -15,6 +17,9 @@ use tokio::sync::oneshot;
 
 use super::server::Network;
 use crate::host::inbox::{Inbox, Input, ToCall};
+
+/// A body of which nothing comes for so long is given up: its client is gone, or wants to keep others waiting.
+const BODY_SILENCE: Duration = Duration::from_secs(30);
 
 /// Serves one request. When the client goes away, this future is dropped, and the machine is told.
 pub async fn serve(network: &Network, call: CallId, request: Request) -> Response {
@@ -42,12 +47,13 @@ pub async fn serve(network: &Network, call: CallId, request: Request) -> Respons
                 return answer.map_or_else(|_| stopping(), |(head, body)| respond(&head, body));
             }
             Some(()) = wanted.recv(), if !bytes_wanted => bytes_wanted = true,
-            piece = body.next(), if bytes_wanted && !ended => {
+            piece = tokio::time::timeout(BODY_SILENCE, body.next()), if bytes_wanted && !ended => {
                 bytes_wanted = false;
                 match piece {
-                    Some(Ok(bytes)) => deliver(network, call, bytes, false).await,
-                    Some(Err(error)) => return (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
-                    None => {
+                    Ok(Some(Ok(bytes))) => deliver(network, call, bytes, false).await,
+                    Ok(Some(Err(error))) => return (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
+                    Err(_) => return (StatusCode::REQUEST_TIMEOUT, "nothing more of the body came").into_response(),
+                    Ok(None) => {
                         ended = true;
                         deliver(network, call, Bytes::new(), true).await;
                     }

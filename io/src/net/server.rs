@@ -1,19 +1,31 @@
 //! Accepts connections and tells WebSocket upgrades from requests.
+//!
+//! `axum::serve` has no time-out for a head that never comes and does not wait for upgraded sockets at the end, so the
+//! loop here is our own; connections are hyper's.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use axum::Router;
+use axum::body::Body;
 use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::extract::{FromRequestParts, Request};
 use axum::http::HeaderMap;
 use axum::http::header::UPGRADE;
 use axum::response::{IntoResponse, Response};
-use axum::serve::ListenerExt;
+use axum::serve::Listener;
 use dolake_core::event::{CallId, ConnId, Peer};
-use tokio::net::TcpListener;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
 use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{Sender, channel};
+use tracing::debug;
 
 use super::{call, socket};
 use crate::host::gate::Gate;
@@ -21,6 +33,10 @@ use crate::host::inbox::Inbox;
 
 /// Requests that are served at once. Further ones wait in their connections.
 const CALLS_MAX: usize = 1_024;
+
+/// A connection on which no whole head of a request, the next one included, comes for so long is closed: its client is
+/// gone, or wants to use up the connections that the system allows.
+const HEAD_SILENCE: Duration = Duration::from_secs(30);
 
 /// Paths at which a WebSocket may be opened.
 const SOCKET_PATHS: [&str; 3] = ["/", "/lakehouse", "/lakehouse/"];
@@ -49,28 +65,43 @@ impl Network {
     }
 }
 
-/// Serves until `stop` is done; then no new connections, and open requests get their answers.
-///
-/// # Errors
-/// What the system says about the listener.
+/// Serves until `stop` is done; then no new connections, open requests get their answers, and sockets say goodbye.
 pub async fn serve(
-    listener: TcpListener,
+    mut listener: impl Listener<Addr = SocketAddr>,
     network: Arc<Network>,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let router = Router::new().fallback(handle).with_state(network);
-    let listener = listener.tap_io(|stream| {
-        // Acks are small and awaited. A socket that refuses this has gone, and says so when it is read.
-        let _ = stream.set_nodelay(true);
-    });
-    axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>()).with_graceful_shutdown(stop).await
+    stop: impl Future<Output = ()> + Send,
+) {
+    let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_SILENCE);
+    let connections = GracefulShutdown::new();
+    // Held by each open socket; nothing is ever sent.
+    let (open, mut all_closed) = channel::<Infallible>(1);
+    let mut stop = pin!(stop);
+    loop {
+        let (stream, address) = tokio::select! {
+            biased;
+            () = &mut stop => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (network, open) = (Arc::clone(&network), open.clone());
+        let service = service_fn(move |request: hyper::Request<Incoming>| {
+            let (network, open) = (Arc::clone(&network), open.clone());
+            async move { Ok::<_, Infallible>(handle(network, open, address, request.map(Body::new)).await) }
+        });
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+        let connection = connections.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                debug!(%address, error, "a connection broke");
+            }
+        });
+    }
+    drop((listener, open));
+    connections.shutdown().await;
+    all_closed.recv().await;
 }
 
-async fn handle(
-    State(network): State<Arc<Network>>,
-    ConnectInfo(address): ConnectInfo<SocketAddr>,
-    request: Request,
-) -> Response {
+async fn handle(network: Arc<Network>, open: Sender<Infallible>, address: SocketAddr, request: Request) -> Response {
     if !wants_socket(&request) {
         let id = CallId(network.name());
         return call::serve(&network, id, request).await;
@@ -82,7 +113,10 @@ async fn handle(
     };
     let conn = ConnId(network.name());
     let peer = peer(address, &parts.headers);
-    socket::configure(upgrade).on_upgrade(move |socket| async move { socket::run(&network, conn, peer, socket).await })
+    socket::configure(upgrade).on_upgrade(move |socket| async move {
+        socket::run(&network, conn, peer, socket).await;
+        drop(open);
+    })
 }
 
 fn wants_socket(request: &Request) -> bool {

@@ -50,6 +50,7 @@ pub async fn run(network: &Network, conn: ConnId, peer: Peer, socket: WebSocket)
     network.inbox.put(Input::Opened { conn, peer, socket: sender });
 
     tokio::select! {
+        biased;
         () = read(network, conn, &mut stream, &pinger) => {}
         () = write(network, conn, sink, messages) => {
             // The peer's part of the goodbye; what it still sends is not wanted any more.
@@ -142,6 +143,7 @@ async fn finish(
     let mut leaving = last;
     while !leaving {
         tokio::select! {
+            biased;
             result = &mut sending => return result.is_ok(),
             message = next(messages) => {
                 leaving = matches!(message, ToSocket::Close { .. });

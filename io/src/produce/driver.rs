@@ -1,5 +1,6 @@
 //! Drives `dolake_core::producer` over a real socket: delivers what happens, does what it says.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,11 +10,11 @@ use dolake_core::producer::{
     Until,
 };
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tracing::{debug, info};
+use tracing::info;
 
 use super::input::{InputBatch, InputError};
-use super::link::{self, FromLink, Link};
-use crate::host::machine::now;
+use super::link::{self, Dial, FromLink, Link};
+use crate::host::clock::Clock;
 
 /// Messages from the socket that wait to be looked at.
 const INCOMING_MAX: usize = 256;
@@ -42,7 +43,8 @@ pub enum ProduceError {
 /// # Errors
 /// The input is bad, or the server refuses the source. A server that is away is waited for.
 pub async fn produce(
-    url: &str,
+    server: impl Dial,
+    clock: Arc<dyn Clock>,
     config: ProducerConfig,
     seed: Seed,
     batches: Receiver<Result<InputBatch, InputError>>,
@@ -51,21 +53,22 @@ pub async fn produce(
 ) -> Result<Progress, ProduceError> {
     let producer = Producer::new(config, seed);
     let (to_us, from_link) = channel(INCOMING_MAX);
-    let mut driver = Driver { producer, url: url.to_owned(), link: None, to_us, commands: Vec::new(), end: None };
+    let mut driver = Driver { producer, server, clock, link: None, to_us, commands: Vec::new(), end: None };
     driver.step(ProducerEvent::Wake, watcher);
     driver.run(batches, from_link, until, watcher).await
 }
 
-struct Driver {
+struct Driver<D> {
     producer: Producer,
-    url: String,
+    server: D,
+    clock: Arc<dyn Clock>,
     link: Option<Link>,
     to_us: Sender<FromLink>,
     commands: Vec<ProducerCommand>,
     end: Option<Result<Progress, SessionRefused>>,
 }
 
-impl Driver {
+impl<D: Dial> Driver<D> {
     async fn run(
         mut self,
         mut batches: Receiver<Result<InputBatch, InputError>>,
@@ -80,6 +83,9 @@ impl Driver {
             }
             let wake = self.producer.deadline().map_or(Duration::MAX, Duration::from_millis);
             let event = tokio::select! {
+                biased;
+                // A deadline that has passed goes first, so that many messages cannot put it off for ever.
+                () = tokio::time::sleep(wake) => ProducerEvent::Wake,
                 Some(message) = from_link.recv() => into_event(message),
                 batch = batches.recv(), if more && self.producer.has_room() => match batch {
                     Some(batch) => ProducerEvent::Offer(offered(batch?)),
@@ -88,7 +94,6 @@ impl Driver {
                         ProducerEvent::Finish(until)
                     }
                 },
-                () = tokio::time::sleep(wake) => ProducerEvent::Wake,
             };
             self.step(event, watcher);
         }
@@ -96,7 +101,7 @@ impl Driver {
 
     fn step(&mut self, event: ProducerEvent, watcher: &mut impl Watcher) {
         let mut commands = std::mem::take(&mut self.commands);
-        self.producer.step(now(), event, &mut commands);
+        self.producer.step(self.clock.now(), event, &mut commands);
         for command in commands.drain(..) {
             self.carry_out(command, watcher);
         }
@@ -106,8 +111,7 @@ impl Driver {
     fn carry_out(&mut self, command: ProducerCommand, watcher: &mut impl Watcher) {
         match command {
             ProducerCommand::Dial(attempt) => {
-                debug!(attempt = attempt.0, url = self.url, "dialing");
-                self.link = Some(link::dial(&self.url, attempt, self.to_us.clone()));
+                self.link = Some(link::dial(&self.server, attempt, self.to_us.clone()));
             }
             ProducerCommand::Send(attempt, frame) => {
                 if let Some(link) = self.link_of(attempt) {

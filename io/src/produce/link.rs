@@ -1,11 +1,37 @@
-//! One connection to a server: dialed, used and given up as the producer says.
+//! One connection to a server: dialed, used and given up as the producer says. Over what, a [`Dial`] knows.
 
 use bytes::Bytes;
 use dolake_core::producer::Attempt;
 use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio_tungstenite::connect_async_with_config;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tracing::debug;
+
+/// Makes connections to one server.
+pub trait Dial: Clone + Send + Sync + 'static {
+    /// What carries the WebSocket.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send;
+
+    /// Opens one.
+    fn connect(&self) -> impl Future<Output = Result<WebSocketStream<Self::Stream>, Error>> + Send;
+}
+
+/// The server at an address such as `ws://127.0.0.1:8181/lakehouse`.
+#[derive(Debug, Clone)]
+pub struct Url(pub String);
+
+impl Dial for Url {
+    type Stream = MaybeTlsStream<TcpStream>;
+
+    async fn connect(&self) -> Result<WebSocketStream<Self::Stream>, Error> {
+        debug!(url = self.0, "dialing");
+        let (socket, _) = connect_async_with_config(&self.0, None, true).await?;
+        Ok(socket)
+    }
+}
 
 /// What a connection tells.
 #[derive(Debug)]
@@ -42,11 +68,11 @@ impl Link {
 }
 
 /// Starts connecting. What happens is told to `inbox`.
-pub fn dial(url: &str, attempt: Attempt, inbox: Sender<FromLink>) -> Link {
+pub fn dial(server: &impl Dial, attempt: Attempt, inbox: Sender<FromLink>) -> Link {
     let (frames, outgoing) = unbounded_channel();
-    let url = url.to_owned();
+    let server = server.clone();
     tokio::spawn(async move {
-        let gone = match run(&url, attempt, outgoing, &inbox).await {
+        let gone = match run(&server, attempt, outgoing, &inbox).await {
             Ok(()) => FromLink::Gone { attempt, why: "closed".to_owned(), retry_after_ms: None },
             Err(error) => FromLink::Gone { attempt, retry_after_ms: retry_after(&error), why: error.to_string() },
         };
@@ -57,13 +83,14 @@ pub fn dial(url: &str, attempt: Attempt, inbox: Sender<FromLink>) -> Link {
 }
 
 async fn run(
-    url: &str,
+    server: &impl Dial,
     attempt: Attempt,
     mut outgoing: UnboundedReceiver<Bytes>,
     inbox: &Sender<FromLink>,
 ) -> Result<(), Error> {
-    let (socket, _) = tokio::select! {
-        connected = connect_async_with_config(url, None, true) => connected?,
+    let socket = tokio::select! {
+        biased;
+        connected = server.connect() => connected?,
         () = dropped(&mut outgoing) => return Ok(()),
     };
     if inbox.send(FromLink::Open(attempt)).await.is_err() {
@@ -91,6 +118,7 @@ async fn run(
         sink.close().await
     };
     tokio::select! {
+        biased;
         result = read => result,
         result = write => result,
     }

@@ -44,6 +44,11 @@ pub struct Listed {
 }
 
 impl Store {
+    /// A store that is at hand already: `location` is its root, for readers.
+    pub fn over(objects: Arc<dyn ObjectStore>, location: &str) -> Store {
+        Store { objects, prefix: String::new(), location: location.to_owned(), parts: false }
+    }
+
     /// The root as it is written into metadata: `file:///…` or `s3://bucket/prefix`, without a slash at its end.
     pub fn location(&self) -> &str {
         &self.location
@@ -225,6 +230,7 @@ mod http_tests {
     use object_store::aws::AmazonS3Builder;
     use tokio::net::TcpListener;
 
+    use super::witness::WitnessConnector;
     use super::*;
 
     fn store_at(port: u16) -> Store {
@@ -232,7 +238,7 @@ mod http_tests {
             .with_endpoint(format!("http://127.0.0.1:{port}"))
             .with_access_key_id("id")
             .with_secret_access_key("secret");
-        open::open_s3(builder, "s3://bucket/lake", "bucket/lake").expect("opens")
+        Store::open_s3(builder, "s3://bucket/lake", WitnessConnector::default()).expect("opens")
     }
 
     async fn serve(router: Router) -> Store {

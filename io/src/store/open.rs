@@ -64,9 +64,17 @@ impl Store {
         match place.split_once("://") {
             None => open_folder(Path::new(place), true),
             Some(("file", path)) => open_folder(Path::new(path), true),
-            Some(("s3", rest)) => open_s3(AmazonS3Builder::from_env(), place, rest),
+            Some(("s3", _)) => Store::open_s3(AmazonS3Builder::from_env(), place, WitnessConnector::default()),
             Some(_) => Err(OpenError::Url { url: place.to_owned(), got: "another scheme" }),
         }
+    }
+
+    /// Opens `s3://BUCKET/PREFIX` with the settings that `builder` holds already, over connections of `connector`.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open_s3(builder: AmazonS3Builder, url: &str, connector: WitnessConnector) -> Result<Store, OpenError> {
+        open_s3(builder, url, connector)
     }
 
     /// Like [`Store::open`], for one who only reads: a folder must be there already.
@@ -112,8 +120,9 @@ fn probe(folder: &Path) -> std::io::Result<()> {
     std::fs::remove_file(&file)
 }
 
-pub(super) fn open_s3(mut builder: AmazonS3Builder, url: &str, rest: &str) -> Result<Store, OpenError> {
+fn open_s3(mut builder: AmazonS3Builder, url: &str, connector: WitnessConnector) -> Result<Store, OpenError> {
     let bad = |got| OpenError::Url { url: url.to_owned(), got };
+    let rest = url.strip_prefix("s3://").ok_or_else(|| bad("another scheme"))?;
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     let prefix = prefix.trim_end_matches('/');
     if bucket.is_empty() {
@@ -139,7 +148,7 @@ pub(super) fn open_s3(mut builder: AmazonS3Builder, url: &str, rest: &str) -> Re
         .with_client_options(options)
         .with_retry(retry)
         .with_disable_bulk_delete(true)
-        .with_http_connector(WitnessConnector::default());
+        .with_http_connector(connector);
     let objects = builder.build().map_err(|source| OpenError::Settings { url: url.to_owned(), source })?;
     let (prefix, location) = match prefix {
         "" => (String::new(), format!("s3://{bucket}")),

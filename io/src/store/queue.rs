@@ -79,11 +79,12 @@ async fn serve(store: Arc<Store>, mut requests: UnboundedReceiver<Request>, inbo
             });
         }
         tokio::select! {
+            biased;
+            Some(_) = running.join_next(), if !running.is_empty() => {}
             request = requests.recv() => match request {
                 Some(request) => waiting.push(request.class, request),
                 None => break,
             },
-            Some(_) = running.join_next(), if !running.is_empty() => {}
         }
     }
     while running.join_next().await.is_some() {}

@@ -42,9 +42,22 @@ pub async fn watch<T>(operation: impl Future<Output = T>) -> (T, Seen) {
 }
 
 /// Makes clients that can be watched.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct WitnessConnector {
-    inner: ReqwestConnector,
+    inner: Box<dyn HttpConnector>,
+}
+
+impl WitnessConnector {
+    /// Clients over connections that `inner` makes.
+    pub fn over(inner: impl HttpConnector) -> WitnessConnector {
+        WitnessConnector { inner: Box::new(inner) }
+    }
+}
+
+impl Default for WitnessConnector {
+    fn default() -> WitnessConnector {
+        WitnessConnector::over(ReqwestConnector::default())
+    }
 }
 
 impl HttpConnector for WitnessConnector {

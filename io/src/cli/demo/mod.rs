@@ -5,6 +5,7 @@ mod cutter;
 mod server;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dolake_core::producer::{Progress, RefusedBatch, Until};
@@ -16,8 +17,10 @@ use tokio::task::JoinSet;
 use super::exit::Exit;
 use super::lake_view::LookError;
 use super::{produce, serve, tables, verify};
+use crate::host::clock::SystemClock;
 use crate::produce::driver::{self, ProduceError, Watcher};
 use crate::produce::input::{Input, InputBatch, InputError, Numbering};
+use crate::produce::link::Url;
 use cutter::Cutter;
 use server::{Places, Server};
 
@@ -177,7 +180,9 @@ async fn send(shard: usize, url: String, accepted: watch::Sender<Accepted>) -> R
     let (source, text) = SHARDS[shard];
     let config = produce::producer_config(source, None, Some(Numbering::Filled));
     let mut watcher = ShardWatcher { shard, accepted, refused: None };
-    let progress = driver::produce(&url, config, produce::seed()?, paced(text), Until::Persisted, &mut watcher).await?;
+    let (server, clock) = (Url(url), Arc::new(SystemClock));
+    let progress =
+        driver::produce(server, clock, config, produce::seed()?, paced(text), Until::Persisted, &mut watcher).await?;
     match watcher.refused {
         None => Ok(progress),
         Some(batch) => Err(DemoError::Refused {
