@@ -7,7 +7,7 @@ use dolake_core::command::Write;
 use crate::world::World;
 
 /// What a thousand seeds must each reach; a search says which it did not.
-pub const MARKS: [&str; 30] = [
+pub const MARKS: [&str; 29] = [
     "ack cumulative",
     "ack duplicate",
     "ack fallback",
@@ -30,7 +30,6 @@ pub const MARKS: [&str; 30] = [
     "nack invalid_sequence",
     "nack shutting_down",
     "producer crash",
-    "read back of a batch",
     "save refused",
     "save unknown and applied",
     "store lands late",
@@ -44,11 +43,9 @@ impl World {
     /// Notes the marks that a command shows.
     pub(crate) fn note_marks(&mut self, command: &Command) {
         match command {
-            Command::Load { from, keys_only, .. } => {
+            Command::Load { from, .. } => {
                 if from.starts_with(b"c/flush") {
                     self.count("commit read back");
-                } else if from.starts_with(&[b'b', 0]) && *keys_only {
-                    self.count("read back of a batch");
                 }
             }
             Command::Save { writes, .. } => {

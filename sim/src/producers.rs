@@ -276,7 +276,8 @@ impl World {
             return;
         }
         // One that does not read gets many answers, so that they are gathered.
-        let times = if self.sockets.get(&conn).is_some_and(|socket| !socket.reads) { 60 } else { 1 };
+        let is_deaf = self.sockets.get(&conn).is_some_and(|socket| !socket.reads);
+        let times = if is_deaf && self.chance.work.at("flood").one_in(4) { 250 } else { 1 };
         for _ in 0..times {
             self.count("batch sent again");
             let batch = *self.chance.work.at("resend which").pick(&settled);

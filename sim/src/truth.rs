@@ -70,6 +70,8 @@ pub struct Batch {
     pub acked: bool,
     /// The machine gave its hole up.
     pub closed: bool,
+    /// The life that said so. A closing that the journal did not take is forgotten with its life.
+    pub closed_in: u64,
     /// It stays away until its hole is closed.
     pub absent: bool,
     /// Times that it was sent.
@@ -194,6 +196,7 @@ impl Truth {
             nacked: 0,
             acked: false,
             closed: false,
+            closed_in: 0,
             absent: false,
             sends: 0,
             events_bytes: 0,

@@ -1,6 +1,7 @@
 //! The walk over snapshots, manifest lists, manifests and files. Each object is read once, however many snapshots name it.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 
@@ -232,9 +233,15 @@ impl Walk<'_> {
         } else if file.file_format != "PARQUET" {
             self.report.unread_files += 1;
         } else if file.content == Content::Data {
-            parquet_file::check(file, &contents, self.metadata, findings);
-            if is_current {
-                self.sequences.read(path, contents, findings);
+            // A damaged file can make the Parquet reader itself panic, as in a division by a count that it holds.
+            let read = catch_unwind(AssertUnwindSafe(|| {
+                parquet_file::check(file, &contents, self.metadata, findings);
+                if is_current {
+                    self.sequences.read(path, contents, findings);
+                }
+            }));
+            if read.is_err() {
+                findings.add(path, "expected a Parquet file, got one that its reader gives up on".to_owned());
             }
         }
         number

@@ -48,7 +48,11 @@ impl World {
                         );
                     }
                     let acked = &mut self.truth.streams[stream].batches[batch];
-                    if acked.closed && ack.status != AckStatus::Duplicate && self.plan.overlap == 0 {
+                    if acked.closed
+                        && acked.closed_in == self.host.lives
+                        && ack.status != AckStatus::Duplicate
+                        && self.plan.overlap == 0
+                    {
                         return self.fail("ack", format!("batch {number} was given up and is acked {:?}", ack.status));
                     }
                     acked.acked = true;

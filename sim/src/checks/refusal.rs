@@ -104,6 +104,7 @@ impl World {
                 continue;
             }
             batch.closed = true;
+            batch.closed_in = self.host.lives;
             let (number, acked) = (batch.number, batch.acked);
             if let Some(socket) = self.sockets.get_mut(&conn) {
                 socket.told_closed.insert((stream, number));
