@@ -176,7 +176,7 @@ impl Plan {
         // A turn makes 1.5 batches of about half of the events each, and the next comes after half of the time.
         let turn_ms = if events == 1 { 3_000 } else { 1_500 * events / events_a_second };
         Plan {
-            config: Config { deduplication_window_ms: 3_600_000, ..Config::default() },
+            config: Config { deduplication_window_ms: 3_600_000, max_snapshots: 100, ..Config::default() },
             faults: Faults { evict: 100, crash: 10, store_refused: 10_000, ..Faults::default() },
             batches: 1 << 40,
             batch_events_max: events,

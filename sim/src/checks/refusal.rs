@@ -63,6 +63,15 @@ impl World {
             let message = format!("nack of {} where batch {number} waits", nack.sequence_number);
             return self.fail("order of answers", message);
         }
+        if nack.should_retry
+            && nack.reason == NackReason::InvalidSequence
+            && batch.closed
+            && batch.closed_in == self.host.lives
+            && self.plan.overlap == 0
+        {
+            let message = format!("batch {number} of stream {stream} was given up and is to be sent again");
+            return self.fail("refusal", message);
+        }
         if !nack.should_retry {
             let (acked, state) = (batch.acked, batch.state);
             self.count("batch refused for good");

@@ -16,7 +16,7 @@ pub(crate) struct Arguments {
 }
 
 /// Events a second of one source, and simulated seconds.
-const DAYS: [(u64, u64); 2] = [(1, 6 * 3_600), (100, 600)];
+const DAYS: [(u64, u64); 2] = [(1, 3_600), (100, 600)];
 
 pub(crate) fn stats(arguments: &Arguments) -> Ended {
     let mut failed = false;
