@@ -175,12 +175,16 @@ impl World {
             Ok(lake) => lake,
             Err(error) => return self.fail("restore", error.to_string()),
         };
+        let deadline = lake.deadline();
         self.host.lake = Some(lake);
         self.host.lives += 1;
         self.host.stopping = false;
         self.host.generation += 1;
         self.tell(|| format!("life {} begins", self.host.lives));
-        self.queue.at(self.now, What::Wake(self.host.generation));
+        // Nobody wakes a new life but its own deadline.
+        if let Some(deadline) = deadline {
+            self.queue.at(self.now + deadline.after_ms * 1_000, What::Wake(self.host.generation));
+        }
         let mut open: Vec<ConnId> =
             self.sockets.iter().filter(|(_, socket)| socket.host_open).map(|(conn, _)| *conn).collect();
         self.chance.net.at("reopen order").shuffle(&mut open);
@@ -218,6 +222,9 @@ impl World {
     /// An HTTP request reaches the host.
     pub(crate) fn call_arrived(&mut self, call: CallId, head: RequestHead, body: Bytes) {
         if self.host.lake.is_some() {
+            if head.path == "/flush" {
+                self.note_flush_asked(call);
+            }
             self.calls.insert(call, (self.now, body));
             self.deliver(Event::Requested { call, head }, Tag::Other);
         }

@@ -37,6 +37,8 @@ pub struct Table {
 pub struct Cache {
     /// Key, rows and bytes of the data files of each manifest and manifest list.
     pub(crate) manifests: BTreeMap<String, Vec<(String, u64, u64)>>,
+    /// Sequence numbers of data files, which never change.
+    sequences: BTreeMap<String, i64>,
     /// Rows of data files, by key.
     pub rows: BTreeMap<String, Vec<Row>>,
 }
@@ -121,7 +123,8 @@ fn read_list(store: &Store, location: &str, uri: &str, cache: &mut Cache) -> Res
             if bytes.len() as u64 != entry.manifest_length {
                 return Err(format!("{}: {} bytes, not {}", entry.manifest_path, bytes.len(), entry.manifest_length));
             }
-            let of_manifest = read_manifest(store, location, &entry.manifest_path, bytes)?;
+            let listed = (entry.manifest_path.as_str(), entry.sequence_number);
+            let of_manifest = read_manifest(store, location, listed, bytes, &mut cache.sequences)?;
             cache.manifests.insert(entry.manifest_path.clone(), of_manifest);
         }
         let of_manifest = &cache.manifests[&entry.manifest_path];
@@ -134,7 +137,13 @@ fn read_list(store: &Store, location: &str, uri: &str, cache: &mut Cache) -> Res
     Ok(())
 }
 
-fn read_manifest(store: &Store, location: &str, uri: &str, bytes: &[u8]) -> Result<Vec<(String, u64, u64)>, String> {
+fn read_manifest(
+    store: &Store,
+    location: &str,
+    (uri, listed): (&str, i64),
+    bytes: &[u8],
+    sequences: &mut BTreeMap<String, i64>,
+) -> Result<Vec<(String, u64, u64)>, String> {
     let mut files = Vec::new();
     for entry in manifest::read(bytes).map_err(|error| format!("{uri}: {error}"))? {
         if entry.status == Status::Deleted {
@@ -144,6 +153,11 @@ fn read_manifest(store: &Store, location: &str, uri: &str, bytes: &[u8]) -> Resu
         let there = store.get(key).ok_or_else(|| format!("data file {key} is not in the store"))?;
         if there.len() as u64 != entry.file.file_size_bytes {
             return Err(format!("{key}: {} bytes, the manifest says {}", there.len(), entry.file.file_size_bytes));
+        }
+        let sequence = entry.sequence_number.unwrap_or(listed);
+        let former = *sequences.entry(key.to_owned()).or_insert(sequence);
+        if former != sequence {
+            return Err(format!("{uri}: {key} has sequence number {sequence}, and had {former}"));
         }
         files.push((key.to_owned(), entry.file.metrics.record_count, entry.file.file_size_bytes));
     }

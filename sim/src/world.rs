@@ -22,7 +22,7 @@ use crate::queue::{Micros, Queue};
 use crate::record::Recorder;
 use crate::rng::Rng;
 use crate::store::{Ask, Store};
-use crate::truth::Truth;
+use crate::truth::{Truth, Uid};
 
 /// Where readers find the store.
 pub const LOCATION: &str = "s3://lake/sim";
@@ -202,6 +202,8 @@ pub struct World {
     pub(crate) next_conn: u64,
     pub(crate) calls: BTreeMap<CallId, (Micros, Bytes)>,
     pub(crate) next_call: u64,
+    /// What must be in the lake when a flush that was asked for is said to be done.
+    pub(crate) flush_asks: BTreeMap<CallId, Vec<Uid>>,
     pub(crate) producers: Vec<Producer>,
     pub(crate) truth: Truth,
     pub(crate) view: LakeView,
@@ -244,6 +246,7 @@ impl World {
             next_conn: 1,
             calls: BTreeMap::new(),
             next_call: 1,
+            flush_asks: BTreeMap::new(),
             producers: Vec::new(),
             truth: Truth::default(),
             view: LakeView::default(),

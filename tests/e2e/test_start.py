@@ -219,6 +219,26 @@ def test_verify_finds_what_is_not_true(serve, harm):
     assert victim.name in done.stdout + done.stderr
 
 
+def test_verify_and_tables_of_what_is_no_lake_say_so(tmp_path):
+    for command in ("tables", "verify"):
+        done = run(command, "--store", tmp_path)
+        assert done.returncode == 2 and "dolake.json" in done.stderr, (done.stdout, done.stderr)
+
+
+def test_verify_fails_where_the_hint_names_metadata_that_is_gone(serve):
+    server = serve()
+    with Socket(server) as socket:
+        socket.batch("a", 1, inserts(1, 10))
+        socket.flush("a")
+        socket.batch("a", 2, inserts(11, 20))
+        socket.flush("a")
+    server.stop()
+    folder = table_folders(server.store)["notes"]
+    max(folder.glob("metadata/*.metadata.json")).unlink()
+    done = run("verify", "--store", server.store)
+    assert done.returncode == 1 and "metadata.json" in done.stderr, (done.stdout, done.stderr)
+
+
 def test_the_demo_can_be_played_again_in_its_folder(tmp_path):
     for _ in range(2):
         done = run("demo", "--dir", tmp_path, timeout=120)

@@ -103,7 +103,9 @@ impl Requests {
     /// Answers those for whom nothing is left to do: no ready or unsaved batch below their place, and no parked table
     /// with older events that was not tried since.
     pub(crate) fn settle(&mut self, ingest: &Ingest, parked: &Parked, running: bool, cx: &mut Context<'_>) {
-        if self.open.is_empty() || (running && !mutant!(FlushAnsweredEarly)) {
+        // While sources are being loaded, nobody knows which of their batches wait.
+        let undecided = running || ingest.is_recovering();
+        if self.open.is_empty() || (undecided && !mutant!(FlushAnsweredEarly)) {
             return;
         }
         let oldest = ingest.oldest_unsettled_place();

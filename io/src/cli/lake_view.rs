@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use dolake_core::command::Outcome;
-use dolake_core::iceberg::location::version_hint;
 use dolake_core::iceberg::metadata::TableMetadata;
 use tokio::runtime::{Builder, Runtime};
 
@@ -11,6 +10,7 @@ use crate::store::{self, Store};
 
 const METADATA_FOLDER: &str = "/metadata/";
 const METADATA_SUFFIX: &str = ".metadata.json";
+const MARKER: &str = "dolake.json";
 const HINT: &str = "version-hint.text";
 
 /// Why a lake cannot be looked at.
@@ -19,6 +19,9 @@ pub enum LookError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] store::OpenError),
+    /// There is no lake in it.
+    #[error("{0}: expected a lake, found no dolake.json: is it the right place?")]
+    NoLake(String),
     /// The store cannot be listed.
     #[error("store: expected a list of its objects, got: {0}")]
     List(object_store::Error),
@@ -71,9 +74,13 @@ impl LakeView {
     /// Opens a store that must be there.
     ///
     /// # Errors
-    /// The store cannot be opened.
+    /// The store cannot be opened, or holds no lake.
     pub fn open(place: &str) -> Result<LakeView, LookError> {
-        LakeView::over(Store::open_to_read(place)?)
+        let view = LakeView::over(Store::open_to_read(place)?)?;
+        match view.read(MARKER)? {
+            Some(_) => Ok(view),
+            None => Err(LookError::NoLake(place.to_owned())),
+        }
     }
 
     /// Looks at a store that is open already.
@@ -147,11 +154,8 @@ impl LakeView {
         let versions = || files.iter().filter(|file| file.ends_with(METADATA_SUFFIX));
         if files.iter().any(|file| file == HINT) {
             let hint = self.read(&format!("{folder}{METADATA_FOLDER}{HINT}"))?.unwrap_or_default();
-            let hint = String::from_utf8_lossy(&hint);
-            let hinted = versions().find(|file| version_hint(file) == hint.trim());
-            if let Some(file) = hinted {
-                return Ok(Some(file.clone()));
-            }
+            // What a reader by path would open, whether it is there or not.
+            return Ok(Some(format!("{}{METADATA_SUFFIX}", String::from_utf8_lossy(&hint).trim())));
         }
         Ok(versions().max().cloned())
     }
