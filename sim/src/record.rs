@@ -22,6 +22,7 @@ pub struct Life {
 #[derive(Debug, Default)]
 pub struct Recorder {
     hasher: Hasher,
+    buffer: Vec<u8>,
     keeps: bool,
     /// The lives, oldest first, when they are kept.
     pub lives: Vec<Life>,
@@ -57,8 +58,8 @@ impl Recorder {
 
     pub(crate) fn step(&mut self, now: Timestamp, event: &Event, commands: &Commands) {
         self.feed(&now.0.to_le_bytes());
-        self.feed(&encode(event));
-        self.feed(&encode(commands));
+        self.feed_encoded(event);
+        self.feed_encoded(commands);
         if self.keeps
             && let Some(life) = self.lives.last_mut()
         {
@@ -70,6 +71,12 @@ impl Recorder {
         self.hasher.0.update(bytes);
     }
 
+    fn feed_encoded<T: serde::Serialize>(&mut self, value: &T) {
+        self.buffer.clear();
+        self.buffer = postcard::to_extend(value, std::mem::take(&mut self.buffer)).expect(PLAIN);
+        self.hasher.0.update(&self.buffer);
+    }
+
     pub(crate) fn hash(&self) -> u64 {
         self.hasher.0.digest()
     }
@@ -77,5 +84,7 @@ impl Recorder {
 
 /// An event or its commands as bytes.
 pub fn encode<T: serde::Serialize>(value: &T) -> Vec<u8> {
-    postcard::to_stdvec(value).expect("events and commands are plain data")
+    postcard::to_stdvec(value).expect(PLAIN)
 }
+
+const PLAIN: &str = "events and commands are plain data";
