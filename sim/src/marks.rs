@@ -7,7 +7,8 @@ use dolake_core::command::Write;
 use crate::world::World;
 
 /// What a thousand seeds must each reach; a search says which it did not.
-pub const MARKS: [&str; 28] = [
+pub const MARKS: [&str; 29] = [
+    "ack cumulative",
     "ack duplicate",
     "ack fallback",
     "attempt given up",

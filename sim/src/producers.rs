@@ -247,6 +247,10 @@ impl World {
         if self.chance.work.at("resend").chance(self.faults.resend) {
             self.resend(conn, producer);
         }
+        let is_deaf = self.sockets.get(&conn).is_some_and(|socket| !socket.reads);
+        if is_deaf && self.chance.work.at("flood").one_in(10) {
+            self.flood(conn, producer);
+        }
         if self.chance.work.at("impostor").chance(self.faults.impostor) {
             self.pose(conn, stream);
         }
@@ -268,20 +272,37 @@ impl World {
 
     fn resend(&mut self, conn: ConnId, producer: usize) {
         let stream = *self.chance.work.at("resend epoch").pick(&self.producers[producer].streams);
-        let batches = self.truth.streams[stream].batches.iter().enumerate();
-        // Those that were given up, too: they must stay out.
-        let settled = |batch: &Batch| batch.state == State::Acked || batch.closed;
-        let settled: Vec<usize> = batches.filter(|(_, batch)| settled(batch)).map(|(at, _)| at).collect();
-        if settled.is_empty() {
-            return;
-        }
-        // One that does not read gets many answers, so that they are gathered.
-        let is_deaf = self.sockets.get(&conn).is_some_and(|socket| !socket.reads);
-        let times = if is_deaf && self.chance.work.at("flood").one_in(4) { 250 } else { 1 };
-        for _ in 0..times {
+        let settled = self.settled(stream);
+        if !settled.is_empty() {
             self.count("batch sent again");
             let batch = *self.chance.work.at("resend which").pick(&settled);
             self.send_batch(conn, stream, batch);
+        }
+    }
+
+    /// Batches that were acked or given up: these must stay out.
+    fn settled(&self, stream: usize) -> Vec<usize> {
+        let settled = |batch: &Batch| batch.state == State::Acked || batch.closed;
+        let batches = self.truth.streams[stream].batches.iter().enumerate();
+        batches.filter(|(_, batch)| settled(batch)).map(|(at, _)| at).collect()
+    }
+
+    /// A peer that does not read sends all that it has again and again, until more answers wait than its window holds,
+    /// then new batches and nonsense: the acks are gathered.
+    fn flood(&mut self, conn: ConnId, producer: usize) {
+        self.count("flood");
+        let stream = self.producers[producer].stream();
+        for batch in self.settled(stream).into_iter().cycle().take(220) {
+            self.send_batch(conn, stream, batch);
+        }
+        for _ in 0..self.chance.work.at("new in a flood").between(2, 8) {
+            let now_ms = self.host_ms();
+            let batch = self.truth.make(stream, &self.plan, now_ms, &mut self.chance.work);
+            self.send_batch(conn, stream, batch);
+            self.truth.streams[stream].batches[batch].state = State::Sent(self.now);
+            if self.chance.work.at("nonsense in a flood").one_in(4) {
+                self.babble(conn, producer);
+            }
         }
     }
 

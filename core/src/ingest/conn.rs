@@ -19,7 +19,7 @@ use crate::wire::server::{Ack, AckStatus, ServerMessage};
 /// Unread bytes above which acks are gathered.
 const WINDOW_BYTES: usize = 64 << 10;
 
-/// Time between two cumulative acks to a peer that does not read.
+/// Time between two acks to a peer that does not read; each covers as much as it can.
 const GATHER_MS: u64 = 1_000;
 
 /// Messages over the size limit after which a connection is closed.
@@ -305,13 +305,14 @@ impl Conn {
     }
 }
 
+/// Only numbers without a gap: the batch of a number between may have been refused on this connection before.
 fn may_gather(last: &Ack, next: &Ack) -> bool {
-    let level = |ack: &Ack| matches!(ack.status, AckStatus::Buffered | AckStatus::Fallback);
-    level(last)
+    let first = next.first_sequence.unwrap_or(next.sequence_number);
+    matches!(last.status, AckStatus::Buffered | AckStatus::Fallback | AckStatus::Duplicate)
         && last.status == next.status
         && last.source_do_id == next.source_do_id
         && last.source_epoch == next.source_epoch
-        && last.sequence_number < next.sequence_number
+        && first.checked_sub(1) == Some(last.sequence_number)
 }
 
 fn append(last: &mut Ack, next: Ack) {

@@ -9,6 +9,8 @@ pub(crate) mod accept;
 pub(crate) mod answers;
 pub(crate) mod buffer;
 pub(crate) mod conn;
+#[cfg(test)]
+mod conn_tests;
 pub mod frontier;
 pub(crate) mod greet;
 pub(crate) mod held;
