@@ -77,6 +77,12 @@ impl LakeView {
         Ok(())
     }
 
+    /// Takes what a commit brought from a run of the same seed that read it.
+    pub fn take(&mut self, fresh: Vec<Uid>) {
+        self.events.extend(&fresh);
+        self.fresh = fresh;
+    }
+
     /// Each table, as events spell it, and its current metadata file.
     pub fn metadata(&self) -> impl Iterator<Item = &(String, String)> {
         self.metadata.values()

@@ -22,4 +22,6 @@ pub mod shrink;
 pub mod store;
 pub mod trace;
 pub mod truth;
+#[cfg(target_arch = "wasm32")]
+pub mod wasm;
 pub mod world;

@@ -23,6 +23,8 @@ enum Action {
     Replay(cli::replay::Arguments),
     /// Makes a failing run small, and prints it as a story and as a test.
     Shrink(cli::shrink::Arguments),
+    /// Prints the hashes of runs.
+    Hash(cli::hash::Arguments),
     /// Says how fast simulated time goes.
     Stats(cli::stats::Arguments),
     /// Plants bugs, one after the other, and says which check catches each.
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Action::Search(arguments) => cli::search::search(&arguments),
         Action::Replay(arguments) => cli::replay::replay(&arguments),
         Action::Shrink(arguments) => cli::shrink::shrink(&arguments),
+        Action::Hash(arguments) => cli::hash::hash(&arguments),
         Action::Stats(arguments) => cli::stats::stats(&arguments),
         Action::Mutants(arguments) => cli::mutants::mutants(&arguments),
     };

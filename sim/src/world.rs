@@ -183,6 +183,8 @@ pub struct Violation {
 #[derive(Debug)]
 pub struct World {
     pub(crate) plan: Plan,
+    /// Where readers find the store: [`LOCATION`] unless it is to be written to a folder.
+    pub(crate) location: String,
     pub(crate) faults: Faults,
     pub(crate) chance: Chance,
     pub(crate) queue: Queue<What>,
@@ -207,6 +209,10 @@ pub struct World {
     pub(crate) producers: Vec<Producer>,
     pub(crate) truth: Truth,
     pub(crate) view: LakeView,
+    /// What each commit brings, where another run of the same seed read it: this one reads nothing ([`crate::twin`]).
+    pub(crate) told: Option<VecDeque<Vec<Uid>>>,
+    /// What each commit brought.
+    pub(crate) brought: Vec<Vec<Uid>>,
     pub(crate) violation: Option<Violation>,
     pub(crate) is_calm: bool,
     pub(crate) calm_since: Micros,
@@ -230,6 +236,7 @@ impl World {
     pub(crate) fn with(chance: Chance, plan: Plan, listener: Listener, recorder: Recorder) -> World {
         let mut world = World {
             faults: plan.faults.clone(),
+            location: LOCATION.to_owned(),
             chance,
             queue: Queue::new(),
             now: 0,
@@ -250,6 +257,8 @@ impl World {
             producers: Vec::new(),
             truth: Truth::default(),
             view: LakeView::default(),
+            told: None,
+            brought: Vec::new(),
             violation: None,
             is_calm: false,
             calm_since: 0,
@@ -320,12 +329,10 @@ impl World {
     /// A hash over every event, every command, and all bytes at the end.
     pub fn hash(&mut self) -> u64 {
         for (key, value) in self.journal.entries() {
-            self.recorder.feed(key);
-            self.recorder.feed(value);
+            self.recorder.remains(key, value);
         }
         for (key, value) in self.store.objects() {
-            self.recorder.feed(key.as_bytes());
-            self.recorder.feed(value);
+            self.recorder.remains(key.as_bytes(), value);
         }
         self.recorder.hash()
     }
