@@ -18,6 +18,7 @@ pub mod real;
 pub mod record;
 pub mod rng;
 pub mod run;
+pub mod saved;
 pub mod shrink;
 pub mod store;
 pub mod trace;

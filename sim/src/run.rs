@@ -112,7 +112,7 @@ pub fn run_twice(seed: u64, plan: &Plan) -> Report {
     first
 }
 
-fn finish(seed: u64, mut world: World, watch: Watch<'_>) -> Report {
+pub(crate) fn finish(seed: u64, mut world: World, watch: Watch<'_>) -> Report {
     let result = catch_unwind(AssertUnwindSafe(|| world.run_watched(watch)));
     let violation = match result {
         Ok(()) => world.violation().cloned(),

@@ -22,7 +22,7 @@ use crate::queue::{Micros, Queue};
 use crate::record::Recorder;
 use crate::rng::Rng;
 use crate::store::{Ask, Store};
-use crate::truth::{Truth, Uid};
+use crate::truth::{self, Stream, Truth, Uid};
 
 /// Where readers find the store.
 pub const LOCATION: &str = "s3://lake/sim";
@@ -289,6 +289,38 @@ impl World {
         world.queue.at(1_000_000, What::Second);
         world.queue.at(world.plan.chaos_ms * 1_000, What::Calm);
         world
+    }
+
+    /// Lives until a moment, in simulated milliseconds, or to the end. Returns whether it came to the end.
+    pub fn run_until(&mut self, ms: u64) -> bool {
+        let mut goes_on = true;
+        while goes_on && self.now / 1_000 < ms {
+            goes_on = self.advance();
+        }
+        !goes_on
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// What is committed now: each table, as events spell it, and its metadata file.
+    pub fn tables(&self) -> impl Iterator<Item = &(String, String)> {
+        self.view.metadata()
+    }
+
+    /// The events that are in the lake now, by what was made up.
+    pub fn in_lake(&self) -> impl Iterator<Item = (&Stream, &truth::Event)> {
+        self.view.events.iter().map(|uid| {
+            let event = &self.truth.events[*uid as usize];
+            (&self.truth.streams[event.stream], event)
+        })
+    }
+
+    /// The same world with another place for its store, before anything happened in it.
+    pub fn at_location(self, location: String) -> World {
+        World { location, ..self }
     }
 
     /// Lives through the run. At its end, `violation` says what was wrong, if anything was.

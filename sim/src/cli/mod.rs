@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 if nothing is wrong, 1 if a check failed, 2 if the command itself could not be carried out.
 
+pub(crate) mod dump;
 pub(crate) mod hash;
 pub(crate) mod mutants;
 pub(crate) mod replay;
