@@ -97,10 +97,14 @@ pub fn play(trace: &Trace, told: Told, watch: Watch<'_>) -> Result<Report, Strin
 /// Runs a plan twice; the second time nothing of the lake is read, for the first run has seen what comes with each commit.
 /// What chance did must not change: a run that is not the same is a violation like any other.
 pub fn run_twice(seed: u64, plan: &Plan) -> Report {
-    let mut first = run_plan(seed, plan.clone(), false, Recorder::hashing());
+    again(run_plan(seed, plan.clone(), false, Recorder::hashing()), plan)
+}
+
+fn again(mut first: Report, plan: &Plan) -> Report {
     if first.violation.is_some() {
         return first;
     }
+    let seed = first.seed;
     let mut world = World::new(seed, plan.clone(), false, Recorder::hashing());
     world.told = Some(std::mem::take(&mut first.brought).into());
     let second = finish(seed, world, &|_| None);
@@ -127,4 +131,26 @@ pub(crate) fn finish(seed: u64, mut world: World, watch: Watch<'_>) -> Report {
     let brought = std::mem::take(&mut world.brought);
     let (record, decisions, story) = world.into_parts();
     Report { seed, violation, hash, simulated_ms, counts, record, brought, decisions, story }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_run_that_reads_nothing_is_the_same_run() {
+        for seed in [2, 8, 12] {
+            let report = run_twice(seed, &Plan::of(seed));
+            assert_eq!(report.violation, None, "seed {seed}");
+            assert_eq!(report.hash, run(seed, false, Recorder::hashing()).hash, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_second_run_that_is_another_is_seen() {
+        let plan = Plan::of(2);
+        let other = Plan { turn_ms: plan.turn_ms + 1, ..plan.clone() };
+        let report = again(run_plan(2, other, false, Recorder::hashing()), &plan);
+        assert_eq!(report.violation.expect("it is another run").check, "determinism");
+    }
 }
