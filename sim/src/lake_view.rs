@@ -53,23 +53,12 @@ impl LakeView {
             if table.snapshots.len() as u64 > max_snapshots {
                 return Err(format!("table {name} has {} snapshots", table.snapshots.len()));
             }
-            let former = self.tables.get(key).cloned().unwrap_or_default();
+            let former = self.tables.remove(key).unwrap_or_default();
             if let Some(gone) = former.files.difference(&table.files).next() {
                 return Err(format!("table {name}: data file {gone} was live and is gone"));
             }
             for file in table.files.difference(&former.files) {
-                for row in &self.cache.rows[file] {
-                    let uid = check_row(row, &name, truth).map_err(|error| format!("table {name}, {file}: {error}"))?;
-                    if !self.events.insert(uid) {
-                        return Err(format!("table {name}, {file}: event {} is there twice", describe(uid, truth)));
-                    }
-                    self.fresh.push(uid);
-                    let event = &truth.events[uid as usize];
-                    let last = self.last.entry((name.clone(), event.stream)).or_default();
-                    if std::mem::replace(last, event.sequence) >= event.sequence {
-                        return Err(format!("table {name}, {file}: event {} is out of order", describe(uid, truth)));
-                    }
-                }
+                self.take(store, file, &name, truth).map_err(|error| format!("table {name}, {file}: {error}"))?;
             }
             self.tables.insert(key.to_vec(), table);
             self.metadata.insert(key.to_vec(), (name, pointer.metadata_location));
@@ -78,9 +67,26 @@ impl LakeView {
     }
 
     /// Takes what a commit brought from a run of the same seed that read it.
-    pub fn take(&mut self, fresh: Vec<Uid>) {
+    pub fn told(&mut self, fresh: Vec<Uid>) {
         self.events.extend(&fresh);
         self.fresh = fresh;
+    }
+
+    /// Checks the rows of a new data file.
+    fn take(&mut self, store: &Store, file: &str, table: &str, truth: &Truth) -> Result<(), String> {
+        for row in reader::rows(store, file)? {
+            let uid = check_row(&row, table, truth)?;
+            if !self.events.insert(uid) {
+                return Err(format!("event {} is there twice", describe(uid, truth)));
+            }
+            self.fresh.push(uid);
+            let event = &truth.events[uid as usize];
+            let last = self.last.entry((table.to_owned(), event.stream)).or_default();
+            if std::mem::replace(last, event.sequence) >= event.sequence {
+                return Err(format!("event {} is out of order", describe(uid, truth)));
+            }
+        }
+        Ok(())
     }
 
     /// Each table, as events spell it, and its current metadata file.
@@ -121,17 +127,20 @@ fn check_row(row: &Row, table: &str, truth: &Truth) -> Result<Uid, String> {
         ("_cdc_ts", Some(Value::from(event.timestamp_ms * 1_000))),
         ("_cdc_op", Some(Value::from(event.operation))),
     ];
-    let what = describe(uid, truth);
+    let what = || describe(uid, truth);
     if event.is_impostor {
-        return Err(format!("{what} came under a number that was taken, and must not be here"));
+        return Err(format!("{} came under a number that was taken, and must not be here", what()));
     }
     if event.table != table {
-        return Err(format!("{what} belongs to table {}", event.table));
+        return Err(format!("{} belongs to table {}", what(), event.table));
     }
     for (name, expected) in fixed {
         if columns.get(name) != expected.as_ref() {
-            return Err(format!("{what}: {name} is {:?}, not {expected:?}", columns.get(name)));
+            return Err(format!("{}: {name} is {:?}, not {expected:?}", what(), columns.get(name)));
         }
+    }
+    if columns.get("_cdc_rescued").is_none() && is_plainly(columns, &event.image) {
+        return Ok(uid);
     }
     let mut seen = BTreeMap::new();
     for (name, value) in columns.iter().filter(|(name, _)| !name.starts_with("_cdc_")) {
@@ -148,9 +157,15 @@ fn check_row(row: &Row, table: &str, truth: &Truth) -> Result<Uid, String> {
         flatten(name, value, &mut expected);
     }
     if !same(&seen, &expected) {
-        return Err(format!("{what}: the row says {seen:?}, the event said {expected:?}"));
+        return Err(format!("{}: the row says {seen:?}, the event said {expected:?}", what()));
     }
     Ok(uid)
+}
+
+/// Whether the columns of the source are just the members of an image: what most rows are.
+fn is_plainly(columns: &Map<String, Value>, image: &Map<String, Value>) -> bool {
+    let mut own = columns.iter().filter(|(name, _)| !name.starts_with("_cdc_"));
+    image.iter().all(|member| own.next() == Some(member)) && own.next().is_none()
 }
 
 /// Leaves by path; nulls and empty containers are left out. A string that holds a JSON object or list stays a string.

@@ -248,16 +248,16 @@ impl Plan {
     }
 }
 
-const COMPRESSIONS: [Compression; 8] = [
-    Compression::None,
-    Compression::Snappy,
-    Compression::None,
-    Compression::Snappy,
-    Compression::None,
-    Compression::Snappy,
-    Compression::Gzip,
-    Compression::Zstd,
-];
+/// Codecs of runs, the calmest first.
+fn compression(rng: &mut Rng) -> Compression {
+    // A context of zstd is dear, and what is searched is not the codecs.
+    match rng.below(32) {
+        0..16 => Compression::None,
+        16..30 => Compression::Snappy,
+        30 => Compression::Gzip,
+        _ => Compression::Zstd,
+    }
+}
 
 /// Small thresholds, so that much happens in little time.
 fn config(rng: &mut Rng, holes_close: bool) -> Config {
@@ -272,8 +272,7 @@ fn config(rng: &mut Rng, holes_close: bool) -> Config {
         max_fallback_size: 65_536,
         deduplication_window_ms: if holes_close { rng.between(2_000, 8_000) } else { 3_600_000 },
         parquet_row_group_size: *rng.pick(&[3, 50, 100_000]),
-        // Contexts of zstd are dear, and what is searched is not the codecs.
-        parquet_compression: *rng.pick(&COMPRESSIONS),
+        parquet_compression: compression(rng),
         target_file_size_bytes: *rng.pick(&[2_000, 1 << 20]),
         max_payload_size: 16_384,
         max_event_size: 8_192,

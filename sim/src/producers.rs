@@ -414,13 +414,14 @@ impl World {
             }
             return;
         }
-        let Some(socket) = self.sockets.get(&conn).filter(|socket| socket.client_open) else { return };
-        let (sent, own) = (socket.sent.clone(), socket.stream);
+        let World { sockets, truth, now, .. } = self;
+        let Some(socket) = sockets.get(&conn).filter(|socket| socket.client_open) else { return };
+        let (sent, own) = (&socket.sent, socket.stream);
         let Ok(message) = ServerMessage::from_frame(frame) else { return };
         match message {
             ServerMessage::Ack(ack) => {
                 let epoch = ack.source_epoch.unwrap_or_default();
-                let Some(stream) = self.truth.find(&ack.source_do_id.unwrap_or_default(), &epoch) else { return };
+                let Some(stream) = truth.find(&ack.source_do_id.unwrap_or_default(), &epoch) else { return };
                 let first = ack.first_sequence.unwrap_or(ack.sequence_number);
                 let covers = |number: u64| match ack.status {
                     AckStatus::Buffered | AckStatus::Fallback | AckStatus::Duplicate => {
@@ -429,7 +430,7 @@ impl World {
                     AckStatus::Ok => stream == own && number <= ack.sequence_number,
                     AckStatus::Persisted => number <= ack.sequence_number,
                 };
-                for (_, batch) in self.truth.streams[stream].unsettled() {
+                for (_, batch) in truth.streams[stream].unsettled() {
                     if covers(batch.number) && batch.state != State::Refused {
                         batch.state = State::Acked;
                     }
@@ -439,8 +440,8 @@ impl World {
                 let epoch = nack.source_epoch.unwrap_or_default();
                 let source = nack.source_do_id.unwrap_or_default();
                 // A batch without an epoch of its own is nacked without one: it is of this connection's.
-                let stream = match self.truth.find(&source, &epoch) {
-                    Some(stream) if epoch.is_empty() && self.truth.streams[own].source == source => {
+                let stream = match truth.find(&source, &epoch) {
+                    Some(stream) if epoch.is_empty() && truth.streams[own].source == source => {
                         if sent.contains(&(stream, nack.sequence_number)) { stream } else { own }
                     }
                     Some(stream) => stream,
@@ -448,8 +449,8 @@ impl World {
                 };
                 let last = nack.through_sequence.unwrap_or(nack.sequence_number);
                 let delay_ms = nack.retry_delay_ms.unwrap_or(1_000);
-                let state = if nack.should_retry { State::Due(self.now + delay_ms * 1_000) } else { State::Refused };
-                for (_, batch) in self.truth.streams[stream].unsettled() {
+                let state = if nack.should_retry { State::Due(*now + delay_ms * 1_000) } else { State::Refused };
+                for (_, batch) in truth.streams[stream].unsettled() {
                     if (nack.sequence_number..=last).contains(&batch.number) && batch.state != State::Acked {
                         batch.state = state;
                     }

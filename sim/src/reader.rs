@@ -39,23 +39,21 @@ pub struct Cache {
     pub(crate) manifests: BTreeMap<String, Vec<(String, u64, u64)>>,
     /// Sequence numbers of data files, which never change.
     sequences: BTreeMap<String, i64>,
-    /// Rows of data files, by key.
-    pub rows: BTreeMap<String, Vec<Row>>,
 }
 
-/// Reads a table's current version.
+/// Reads the metadata of a table's current version.
 ///
 /// # Errors
 /// What is not as the Iceberg specification says, or is not there.
 pub fn read(store: &Store, location: &str, metadata_location: &str, cache: &mut Cache) -> Result<Table, String> {
     let metadata = object(store, location, metadata_location)?;
     let metadata: Value = serde_json::from_slice(metadata).map_err(|error| format!("{metadata_location}: {error}"))?;
-    let snapshots = metadata["snapshots"].as_array().cloned().unwrap_or_default();
-    check_history(&metadata, &snapshots)?;
+    let snapshots = metadata["snapshots"].as_array().map_or(&[][..], Vec::as_slice);
+    check_history(&metadata, snapshots)?;
     let current = metadata["current-snapshot-id"].as_i64().ok_or("no current snapshot")?;
     let ids: Vec<i64> = snapshots.iter().filter_map(|snapshot| snapshot["snapshot-id"].as_i64()).collect();
     let (mut files, mut lists) = (BTreeSet::new(), Vec::new());
-    for snapshot in &snapshots {
+    for snapshot in snapshots {
         let list = snapshot["manifest-list"].as_str().ok_or("a snapshot without a manifest list")?;
         // Retained snapshots must be readable too. What was read once is immutable.
         read_list(store, location, list, cache)?;
@@ -65,12 +63,6 @@ pub fn read(store: &Store, location: &str, metadata_location: &str, cache: &mut 
             files = of_snapshot.iter().map(|(key, _, _)| key.clone()).collect();
         }
         lists.push(list.to_owned());
-    }
-    for key in &files {
-        if !cache.rows.contains_key(key) {
-            let bytes = store.get(key).ok_or_else(|| format!("data file {key} is not in the store"))?;
-            cache.rows.insert(key.clone(), parquet_rows(bytes).map_err(|error| format!("{key}: {error}"))?);
-        }
     }
     Ok(Table { snapshots: ids, files, lists })
 }
@@ -180,7 +172,12 @@ fn check_totals(snapshot: &Value, files: &[(String, u64, u64)]) -> Result<(), St
     Ok(())
 }
 
-fn parquet_rows(bytes: &Bytes) -> Result<Vec<Row>, String> {
+/// The rows of a data file.
+///
+/// # Errors
+/// It is not there, or no Parquet file.
+pub fn rows(store: &Store, key: &str) -> Result<Vec<Row>, String> {
+    let bytes = store.get(key).ok_or("it is not in the store")?;
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes.clone()).map_err(|error| error.to_string())?;
     let mut rows = Vec::new();
     for batch in reader.build().map_err(|error| error.to_string())? {

@@ -24,6 +24,7 @@ pub struct Life {
 #[derive(Debug, Default)]
 pub struct Recorder {
     hasher: Hasher,
+    buffer: Vec<u8>,
     keeps: bool,
     lines: Option<Vec<String>>,
     /// The lives, oldest first, when they are kept.
@@ -71,8 +72,8 @@ impl Recorder {
 
     pub(crate) fn step(&mut self, now: Timestamp, event: &Event, commands: &Commands) {
         self.feed(&now.0.to_le_bytes());
-        self.feed(&encode(event));
-        self.feed(&encode(commands));
+        self.feed_encoded(event);
+        self.feed_encoded(commands);
         if let Some(lines) = &mut self.lines {
             let line = |bytes: &[u8], words: &str| format!("{:016x} {} {words}", xxh3_64(bytes), now.0);
             lines.push(line(&encode(event), &story::event(event)));
@@ -98,6 +99,12 @@ impl Recorder {
         self.hasher.0.update(bytes);
     }
 
+    fn feed_encoded<T: serde::Serialize>(&mut self, value: &T) {
+        self.buffer.clear();
+        self.buffer = postcard::to_extend(value, std::mem::take(&mut self.buffer)).expect(PLAIN);
+        self.hasher.0.update(&self.buffer);
+    }
+
     pub(crate) fn hash(&self) -> u64 {
         self.hasher.0.digest()
     }
@@ -105,5 +112,7 @@ impl Recorder {
 
 /// An event or its commands as bytes.
 pub fn encode<T: serde::Serialize>(value: &T) -> Vec<u8> {
-    postcard::to_stdvec(value).expect("events and commands are plain data")
+    postcard::to_stdvec(value).expect(PLAIN)
 }
+
+const PLAIN: &str = "events and commands are plain data";

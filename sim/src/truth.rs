@@ -246,18 +246,13 @@ impl Truth {
         let row_id = format!("row-{}", rng.at("row").below(20));
         let image = make_image(uid, plan, rng);
         let timestamp_ms = now_ms - rng.at("event age").below(1_000) as i64;
-        let mut event = json!({
-            "sequence": sequence, "timestamp": timestamp_ms, "operation": operation, "table": table, "rowId": row_id,
-        });
-        match operation {
-            "DELETE" => event["before"] = Value::from(image.clone()),
-            "UPDATE" => {
-                event["before"] = Value::from(make_image(uid, plan, rng));
-                event["after"] = Value::from(image.clone());
-            }
-            _ => event["after"] = Value::from(image.clone()),
-        }
-        let json = event.to_string();
+        let former = (operation == "UPDATE").then(|| make_image(uid, plan, rng));
+        let (before, after) = match operation {
+            "DELETE" => (Some(&image), None),
+            _ => (former.as_ref(), Some(&image)),
+        };
+        let sent = Sent { after, before, operation, row_id: &row_id, sequence, table, timestamp: timestamp_ms };
+        let json = serde_json::to_string(&sent).expect("plain data");
         self.events.push(Event {
             stream,
             sequence,
@@ -285,6 +280,21 @@ fn word<'de, D: Deserializer<'de>>(from: D) -> Result<Word, D::Error> {
     let text = String::deserialize(from)?;
     let known = TABLES.into_iter().chain(["INSERT", "UPDATE", "DELETE"]).find(|known| **known == *text);
     Ok(known.unwrap_or_else(|| Box::leak(text.into_boxed_str())))
+}
+
+/// An event as a producer sends it.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Sent<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<&'a Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<&'a Map<String, Value>>,
+    operation: &'a str,
+    row_id: &'a str,
+    sequence: u64,
+    table: &'a str,
+    timestamp: i64,
 }
 
 /// Short and long ones: statistics keep the first 16 characters.

@@ -10,7 +10,7 @@ impl World {
         let World { view, journal, store, truth, plan, location, .. } = self;
         let before = view.events.len();
         if let Some(told) = &mut self.told {
-            view.take(told.pop_front().unwrap_or_default());
+            view.told(told.pop_front().unwrap_or_default());
         } else if let Err(message) = view.refresh(journal, store, location, plan.config.max_snapshots, truth) {
             return self.fail("lake", message);
         } else {

@@ -11,13 +11,13 @@ use crate::world::World;
 impl World {
     pub(super) fn marked(&mut self, conn: ConnId, stream: usize, mark: u64) {
         self.count("persisted mark");
-        let told = self.sockets.get(&conn).map(|socket| socket.told_closed.clone()).unwrap_or_default();
+        let told = self.sockets.get(&conn).map(|socket| &socket.told_closed);
         let of = &self.truth.streams[stream];
         for batch in of.batches[of.complete..].iter().filter(|batch| batch.number <= mark) {
             let missing = batch.events.iter().find(|uid| !self.view.events.contains(uid));
             if let Some(uid) = missing
                 && batch.state != State::Refused
-                && !told.contains(&(stream, batch.number))
+                && !told.is_some_and(|told| told.contains(&(stream, batch.number)))
             {
                 let message =
                     format!("mark {mark} of stream {stream}: event {} is not in the lake", describe(*uid, &self.truth));
