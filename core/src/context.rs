@@ -11,6 +11,9 @@ use crate::seed::Draws;
 use crate::table::job::Job;
 use crate::time::{MachineTime, Timestamp};
 
+/// As many entries as there are. One number on every target, so that a run means the same commands on all.
+const ALL: usize = u32::MAX as usize;
+
 /// The surroundings of one step.
 pub(crate) struct Context<'a> {
     /// Machine time of this step.
@@ -57,7 +60,7 @@ impl Context<'_> {
     /// Reads the journal's entries of a range.
     pub(crate) fn load(&mut self, (from, until): (Key, Key), purpose: Pending) {
         let op = self.ops.issue(purpose);
-        self.out.push(Command::Load { op, from, until, keys_only: false, limit: usize::MAX });
+        self.out.push(Command::Load { op, from, until, keys_only: false, limit: ALL });
     }
 
     /// Writes an object; the same bytes whatever is there.

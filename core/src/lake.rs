@@ -80,6 +80,9 @@ impl Lake {
     ) -> Result<Lake, RestoreError> {
         assert_eq!(config.validate(), Ok(()), "hosts validate the config");
         let Saved { control, mut batch_keys } = saved;
+        if let Some(found) = LakeRow::version(&control)?.filter(|found| *found > FORMAT_VERSION) {
+            return Err(RestoreError::Newer { found });
+        }
         let mut rows = Rows::default();
         for (key, value) in &control {
             rows.take(key, value)?;
@@ -326,13 +329,7 @@ struct Rows {
 impl Rows {
     fn take(&mut self, key: &Bytes, value: &Bytes) -> Result<(), RestoreError> {
         match &key[..] {
-            LAKE_KEY => {
-                let row: LakeRow = journal::decode(key, value)?;
-                if row.format_version > FORMAT_VERSION {
-                    return Err(RestoreError::Newer { found: row.format_version });
-                }
-                self.lake = Some(row);
-            }
+            LAKE_KEY => self.lake = Some(journal::decode(key, value)?),
             FLUSH_KEY => self.flush = journal::decode(key, value)?,
             SETTINGS_KEY => self.settings = Some(value.clone()),
             other => {

@@ -7,7 +7,7 @@ use dolake_core::{Command, Event, Lake, Op, Outcome, Seed, Timestamp};
 
 use crate::queue::Micros;
 use crate::store::Ask;
-use crate::world::{LOCATION, Tag, What, World};
+use crate::world::{Tag, What, World};
 
 /// The process that runs the machine.
 #[derive(Debug, Default)]
@@ -170,7 +170,7 @@ impl World {
         let now = Timestamp(self.host_ms());
         let saved = self.journal.saved();
         self.recorder.begin(&self.plan.config, seed, now, &saved);
-        let lake = Lake::restore(self.plan.config.clone(), LOCATION.to_owned(), seed, now, saved);
+        let lake = Lake::restore(self.plan.config.clone(), self.location.clone(), seed, now, saved);
         let lake = match lake {
             Ok(lake) => lake,
             Err(error) => return self.fail("restore", error.to_string()),
@@ -410,10 +410,10 @@ impl World {
 }
 
 /// Events and commands in words.
-mod story {
+pub(crate) mod story {
     use super::*;
 
-    pub(super) fn event(event: &Event) -> String {
+    pub(crate) fn event(event: &Event) -> String {
         match event {
             Event::Received { conn, frame } => format!("received on {}: {}", conn.0, text(frame_bytes(frame))),
             Event::Done { op, outcome } => format!("done {}: {}", op.n, outcome_name(outcome)),
@@ -453,7 +453,7 @@ mod story {
         }
     }
 
-    pub(super) fn command(command: &Command) -> String {
+    pub(crate) fn command(command: &Command) -> String {
         match command {
             Command::Send { conn, frame } => format!("  send on {}: {}", conn.0, text(frame)),
             Command::Save { op, writes } => {

@@ -66,6 +66,12 @@ impl LakeView {
         Ok(())
     }
 
+    /// Takes what a commit brought from a run of the same seed that read it.
+    pub fn told(&mut self, fresh: Vec<Uid>) {
+        self.events.extend(&fresh);
+        self.fresh = fresh;
+    }
+
     /// Checks the rows of a new data file.
     fn take(&mut self, store: &Store, file: &str, table: &str, truth: &Truth) -> Result<(), String> {
         for row in reader::rows(store, file)? {

@@ -18,8 +18,11 @@ pub mod real;
 pub mod record;
 pub mod rng;
 pub mod run;
+pub mod saved;
 pub mod shrink;
 pub mod store;
 pub mod trace;
 pub mod truth;
+#[cfg(target_arch = "wasm32")]
+pub mod wasm;
 pub mod world;

@@ -26,6 +26,10 @@ enum Action {
     Replay(cli::replay::Arguments),
     /// Makes a failing run small, and prints it as a story and as a test.
     Shrink(cli::shrink::Arguments),
+    /// Writes what a run has in its store, for other programs and later releases.
+    Dump(cli::dump::Arguments),
+    /// Prints the hashes of runs.
+    Hash(cli::hash::Arguments),
     /// Says how fast simulated time goes.
     Stats(cli::stats::Arguments),
     /// Plants bugs, one after the other, and says which check catches each.
@@ -38,6 +42,8 @@ fn main() -> ExitCode {
         Action::Search(arguments) => cli::search::search(&arguments),
         Action::Replay(arguments) => cli::replay::replay(&arguments),
         Action::Shrink(arguments) => cli::shrink::shrink(&arguments),
+        Action::Dump(arguments) => cli::dump::dump(&arguments),
+        Action::Hash(arguments) => cli::hash::hash(&arguments),
         Action::Stats(arguments) => cli::stats::stats(&arguments),
         Action::Mutants(arguments) => cli::mutants::mutants(&arguments),
     };

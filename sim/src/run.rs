@@ -10,6 +10,7 @@ use crate::queue::Micros;
 use crate::record::Recorder;
 use crate::rng::Rng;
 use crate::trace::Trace;
+use crate::truth::Uid;
 use crate::world::{Chance, Listener, Violation, World};
 
 /// How a run ended.
@@ -27,6 +28,8 @@ pub struct Report {
     pub counts: BTreeMap<&'static str, u64>,
     /// The record, if it was kept.
     pub record: Recorder,
+    /// What each commit brought to the lake.
+    pub(crate) brought: Vec<Vec<Uid>>,
     /// What chance decided, if it was written down.
     pub decisions: Decisions,
     /// The story, if it was kept: moments in microseconds, and what happened.
@@ -91,7 +94,29 @@ pub fn play(trace: &Trace, told: Told, watch: Watch<'_>) -> Result<Report, Strin
     Ok(finish(trace.seed, World::with(chance, plan, listener, Recorder::hashing()), watch))
 }
 
-fn finish(seed: u64, mut world: World, watch: Watch<'_>) -> Report {
+/// Runs a plan twice; the second time nothing of the lake is read, for the first run has seen what comes with each commit.
+/// What chance did must not change: a run that is not the same is a violation like any other.
+pub fn run_twice(seed: u64, plan: &Plan) -> Report {
+    again(run_plan(seed, plan.clone(), false, Recorder::hashing()), plan)
+}
+
+fn again(mut first: Report, plan: &Plan) -> Report {
+    if first.violation.is_some() {
+        return first;
+    }
+    let seed = first.seed;
+    let mut world = World::new(seed, plan.clone(), false, Recorder::hashing());
+    world.told = Some(std::mem::take(&mut first.brought).into());
+    let second = finish(seed, world, &|_| None);
+    if second.hash != first.hash {
+        let saw = second.violation.map_or_else(String::new, |violation| format!("; it saw {violation:?}"));
+        let message = format!("a second run has the hash {:016x}, not {:016x}{saw}", second.hash, first.hash);
+        first.violation = Some(Violation { check: "determinism", message });
+    }
+    first
+}
+
+pub(crate) fn finish(seed: u64, mut world: World, watch: Watch<'_>) -> Report {
     let result = catch_unwind(AssertUnwindSafe(|| world.run_watched(watch)));
     let violation = match result {
         Ok(()) => world.violation().cloned(),
@@ -103,6 +128,29 @@ fn finish(seed: u64, mut world: World, watch: Watch<'_>) -> Report {
     };
     let hash = world.hash();
     let (simulated_ms, counts) = (world.simulated_ms(), world.counts.clone());
+    let brought = std::mem::take(&mut world.brought);
     let (record, decisions, story) = world.into_parts();
-    Report { seed, violation, hash, simulated_ms, counts, record, decisions, story }
+    Report { seed, violation, hash, simulated_ms, counts, record, brought, decisions, story }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_run_that_reads_nothing_is_the_same_run() {
+        for seed in [2, 8, 12] {
+            let report = run_twice(seed, &Plan::of(seed));
+            assert_eq!(report.violation, None, "seed {seed}");
+            assert_eq!(report.hash, run(seed, false, Recorder::hashing()).hash, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_second_run_that_is_another_is_seen() {
+        let plan = Plan::of(2);
+        let other = Plan { turn_ms: plan.turn_ms + 1, ..plan.clone() };
+        let report = again(run_plan(2, other, false, Recorder::hashing()), &plan);
+        assert_eq!(report.violation.expect("it is another run").check, "determinism");
+    }
 }

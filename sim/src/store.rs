@@ -88,6 +88,16 @@ impl Store {
         self.overtaken.contains(key)
     }
 
+    /// Keys of objects that a late put spoiled.
+    pub fn overtaken(&self) -> impl Iterator<Item = &String> {
+        self.overtaken.iter()
+    }
+
+    /// A store as it was.
+    pub fn of(objects: BTreeMap<String, Bytes>, overtaken: BTreeSet<String>) -> Store {
+        Store { objects, overtaken, newest_put: BTreeMap::new() }
+    }
+
     /// All objects, for comparing runs.
     pub fn objects(&self) -> impl Iterator<Item = (&String, &Bytes)> {
         self.objects.iter()

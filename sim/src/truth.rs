@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::plan::Plan;
@@ -10,11 +11,15 @@ use crate::rng::Rng;
 /// Tables of the workload.
 pub const TABLES: [&str; 3] = ["users", "orders", "shop.items"];
 
+/// The name of a table or operation. (Under a name of its own, or serde takes it for a part of what it reads.)
+pub type Word = &'static str;
+
 /// Names an event in the whole run; its row carries it.
 pub type Uid = u64;
 
 /// An event.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Event {
     /// Its stream.
     pub stream: usize,
@@ -23,9 +28,11 @@ pub struct Event {
     /// `timestamp`.
     pub timestamp_ms: i64,
     /// `table`.
-    pub table: &'static str,
+    #[serde(deserialize_with = "word")]
+    pub table: Word,
     /// `operation`.
-    pub operation: &'static str,
+    #[serde(deserialize_with = "word")]
+    pub operation: Word,
     /// `rowId`.
     pub row_id: String,
     /// The image that fills the user's columns: `after`, or for a DELETE `before`.
@@ -39,7 +46,7 @@ pub struct Event {
 }
 
 /// Where a batch stands, as its producer sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
     /// To be sent at this moment (microseconds) or later.
     Due(u64),
@@ -51,8 +58,15 @@ pub enum State {
     Refused,
 }
 
+impl Default for State {
+    fn default() -> State {
+        State::Due(0)
+    }
+}
+
 /// A batch.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Batch {
     /// `sequenceNumber`.
     pub number: u64,
@@ -83,7 +97,8 @@ pub struct Batch {
 }
 
 /// One epoch of one source.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Stream {
     /// `sourceDoId`.
     pub source: String,
@@ -117,8 +132,9 @@ impl Stream {
     }
 }
 
-/// All that was made up.
-#[derive(Debug, Default)]
+/// All that was made up. Saved states keep it ([`crate::saved`]), so what is new in it has a default that fits the old ones.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Truth {
     /// By uid.
     pub events: Vec<Event>,
@@ -257,6 +273,13 @@ impl Truth {
         let parts: Vec<&str> = events.iter().map(|uid| self.events[*uid as usize].json.as_str()).collect();
         format!("[{}]", parts.join(","))
     }
+}
+
+/// The name of a table or operation, from a saved state. There are few, and they live as long as the process.
+fn word<'de, D: Deserializer<'de>>(from: D) -> Result<Word, D::Error> {
+    let text = String::deserialize(from)?;
+    let known = TABLES.into_iter().chain(["INSERT", "UPDATE", "DELETE"]).find(|known| **known == *text);
+    Ok(known.unwrap_or_else(|| Box::leak(text.into_boxed_str())))
 }
 
 /// An event as a producer sends it.

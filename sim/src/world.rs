@@ -22,7 +22,7 @@ use crate::queue::{Micros, Queue};
 use crate::record::Recorder;
 use crate::rng::Rng;
 use crate::store::{Ask, Store};
-use crate::truth::{Truth, Uid};
+use crate::truth::{self, Stream, Truth, Uid};
 
 /// Where readers find the store.
 pub const LOCATION: &str = "s3://lake/sim";
@@ -183,6 +183,8 @@ pub struct Violation {
 #[derive(Debug)]
 pub struct World {
     pub(crate) plan: Plan,
+    /// Where readers find the store: [`LOCATION`] unless it is to be written to a folder.
+    pub(crate) location: String,
     pub(crate) faults: Faults,
     pub(crate) chance: Chance,
     pub(crate) queue: Queue<What>,
@@ -207,6 +209,10 @@ pub struct World {
     pub(crate) producers: Vec<Producer>,
     pub(crate) truth: Truth,
     pub(crate) view: LakeView,
+    /// What each commit brings, where another run of the same seed read it: this one reads nothing ([`crate::twin`]).
+    pub(crate) told: Option<VecDeque<Vec<Uid>>>,
+    /// What each commit brought.
+    pub(crate) brought: Vec<Vec<Uid>>,
     pub(crate) violation: Option<Violation>,
     pub(crate) is_calm: bool,
     pub(crate) calm_since: Micros,
@@ -230,6 +236,7 @@ impl World {
     pub(crate) fn with(chance: Chance, plan: Plan, listener: Listener, recorder: Recorder) -> World {
         let mut world = World {
             faults: plan.faults.clone(),
+            location: LOCATION.to_owned(),
             chance,
             queue: Queue::new(),
             now: 0,
@@ -250,6 +257,8 @@ impl World {
             producers: Vec::new(),
             truth: Truth::default(),
             view: LakeView::default(),
+            told: None,
+            brought: Vec::new(),
             violation: None,
             is_calm: false,
             calm_since: 0,
@@ -280,6 +289,38 @@ impl World {
         world.queue.at(1_000_000, What::Second);
         world.queue.at(world.plan.chaos_ms * 1_000, What::Calm);
         world
+    }
+
+    /// Lives until a moment, in simulated milliseconds, or to the end. Returns whether it came to the end.
+    pub fn run_until(&mut self, ms: u64) -> bool {
+        let mut goes_on = true;
+        while goes_on && self.now / 1_000 < ms {
+            goes_on = self.advance();
+        }
+        !goes_on
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// What is committed now: each table, as events spell it, and its metadata file.
+    pub fn tables(&self) -> impl Iterator<Item = &(String, String)> {
+        self.view.metadata()
+    }
+
+    /// The events that are in the lake now, by what was made up.
+    pub fn in_lake(&self) -> impl Iterator<Item = (&Stream, &truth::Event)> {
+        self.view.events.iter().map(|uid| {
+            let event = &self.truth.events[*uid as usize];
+            (&self.truth.streams[event.stream], event)
+        })
+    }
+
+    /// The same world with another place for its store, before anything happened in it.
+    pub fn at_location(self, location: String) -> World {
+        World { location, ..self }
     }
 
     /// Lives through the run. At its end, `violation` says what was wrong, if anything was.
@@ -320,12 +361,10 @@ impl World {
     /// A hash over every event, every command, and all bytes at the end.
     pub fn hash(&mut self) -> u64 {
         for (key, value) in self.journal.entries() {
-            self.recorder.feed(key);
-            self.recorder.feed(value);
+            self.recorder.remains(key, value);
         }
         for (key, value) in self.store.objects() {
-            self.recorder.feed(key.as_bytes());
-            self.recorder.feed(value);
+            self.recorder.remains(key.as_bytes(), value);
         }
         self.recorder.hash()
     }

@@ -76,6 +76,13 @@ impl FlushRow {
 }
 
 impl LakeRow {
+    /// The format version of the journal that has these control rows, if it has a [`LakeRow`] yet. A later release may have
+    /// changed everything else, so nothing else is read before it.
+    pub(crate) fn version(control: &[(Key, Bytes)]) -> Result<Option<u32>, RestoreError> {
+        let row = control.iter().find(|(key, _)| &key[..] == LAKE_KEY);
+        row.map(|(key, value)| journal::decode::<u32>(key, value)).transpose()
+    }
+
     /// Its write.
     pub(crate) fn write(&self) -> Write {
         Write::Put(Bytes::from_static(LAKE_KEY), journal::encode(self).into())

@@ -99,6 +99,15 @@ pub struct CdcBatch {
     pub events: Vec<EventView>,
 }
 
+/// What an event takes in memory beside its text. What is kept in memory, and so what is read again, follows from it, and
+/// must be the same on all targets, whatever a pointer's width there.
+const EVENT_BYTES: usize = 64;
+
+/// What a batch takes beside its text and events; the same on all targets.
+const BATCH_BYTES: usize = 256;
+
+const _: () = assert!(size_of::<EventView>() <= EVENT_BYTES && size_of::<CdcBatch>() <= BATCH_BYTES);
+
 impl CdcBatch {
     /// The bytes of a span.
     pub fn bytes(&self, span: Span) -> &[u8] {
@@ -107,6 +116,6 @@ impl CdcBatch {
 
     /// Memory that this batch holds, in bytes.
     pub fn memory_bytes(&self) -> usize {
-        self.frame.len() + self.events.len() * size_of::<EventView>() + size_of::<CdcBatch>()
+        self.frame.len() + self.events.len() * EVENT_BYTES + BATCH_BYTES
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use dolake_core::journal::rows::GarbageRow;
 
-use crate::world::{LOCATION, World};
+use crate::world::World;
 
 impl World {
     pub(crate) fn check_leftovers(&mut self) {
@@ -23,7 +23,7 @@ impl World {
         }
         let live = self.view.named();
         let nobodys = self.store.objects().map(|(key, _)| key).filter(|key| key.ends_with(".parquet")).find(|key| {
-            let is_known = known.contains(&format!("{LOCATION}/{key}")) || known.contains(*key);
+            let is_known = known.contains(&format!("{}/{key}", self.location)) || known.contains(*key);
             !live.contains(key.as_str()) && !is_known && !attempts.iter().any(|attempt| key.contains(attempt))
         });
         if let Some(key) = nobodys {

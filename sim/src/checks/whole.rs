@@ -8,7 +8,7 @@ use dolake_core::verify::verify_table;
 use serde_json::Value;
 
 use crate::truth::Uid;
-use crate::world::{LOCATION, World};
+use crate::world::World;
 
 /// By source and epoch: the highest event in a table.
 type Highest = BTreeMap<(String, String), u64>;
@@ -26,8 +26,8 @@ impl World {
 
     fn verify_one(&self, table: &str, location: &str) -> Result<(), String> {
         let mut read = |uri: &str| {
-            let key = uri.strip_prefix(LOCATION).and_then(|key| key.strip_prefix('/'));
-            let key = key.ok_or_else(|| format!("{uri} does not lie below {LOCATION}"))?;
+            let key = uri.strip_prefix(self.location.as_str()).and_then(|key| key.strip_prefix('/'));
+            let key = key.ok_or_else(|| format!("{uri} does not lie below {}", self.location))?;
             Ok(self.store.get(key).cloned())
         };
         verify_table(location, &mut read).map_err(|untruths| untruths[0].to_string())?;

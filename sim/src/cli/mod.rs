@@ -2,6 +2,8 @@
 //!
 //! Exit codes: 0 if nothing is wrong, 1 if a check failed, 2 if the command itself could not be carried out.
 
+pub(crate) mod dump;
+pub(crate) mod hash;
 pub(crate) mod mutants;
 pub(crate) mod replay;
 pub(crate) mod run;
@@ -9,6 +11,7 @@ pub(crate) mod search;
 pub(crate) mod shrink;
 pub(crate) mod stats;
 
+use std::ops::Range;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -16,6 +19,13 @@ use dolake_sim::trace::Trace;
 
 /// What a command ends with: its exit code, or what kept it from its work.
 pub(crate) type Ended = Result<ExitCode, String>;
+
+/// A range of seeds, as it is written: `0..1000`.
+fn range(text: &str) -> Result<Range<u64>, String> {
+    let (from, until) = text.split_once("..").ok_or("expected a range like 0..1000")?;
+    let number = |text: &str| text.parse::<u64>().map_err(|error| error.to_string());
+    Ok(number(from)?..number(until)?)
+}
 
 fn code(failed: bool) -> ExitCode {
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use dolake_sim::marks::MARKS;
 use dolake_sim::plan::{Plan, Profile};
 use dolake_sim::record::Recorder;
-use dolake_sim::run::{Report, record_plan, run_plan};
+use dolake_sim::run::{Report, record_plan, run_plan, run_twice};
 
-use super::{Ended, code, save};
+use super::{Ended, code, range, save};
 
 /// Seeds that must reach each mark, in a search of enough seeds.
 const SEEDS_A_MARK: u64 = 10;
@@ -34,19 +34,17 @@ pub(crate) struct Arguments {
     /// How long a run is
     #[arg(long, value_enum, default_value_t = Profile::Short)]
     profile: Profile,
+    /// Runs each seed twice: the second run must have the same hash
+    #[arg(long)]
+    twice: bool,
     /// Keeps each run that fails in this folder, for `replay` and `shrink`
     #[arg(long, value_name = "DIR")]
     save_failures: Option<PathBuf>,
 }
 
-fn live(seed: u64, profile: Profile) -> Report {
-    run_plan(seed, Plan::with_profile(seed, profile), false, Recorder::hashing())
-}
-
-fn range(text: &str) -> Result<Range<u64>, String> {
-    let (from, until) = text.split_once("..").ok_or("expected a range like 0..1000")?;
-    let number = |text: &str| text.parse::<u64>().map_err(|error| error.to_string());
-    Ok(number(from)?..number(until)?)
+fn live(seed: u64, arguments: &Arguments) -> Report {
+    let plan = Plan::with_profile(seed, arguments.profile);
+    if arguments.twice { run_twice(seed, &plan) } else { run_plan(seed, plan, false, Recorder::hashing()) }
 }
 
 #[derive(Debug, Default)]
@@ -74,7 +72,7 @@ pub(crate) fn search(arguments: &Arguments) -> Ended {
                 while until.is_none_or(|until| Instant::now() < until) {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     let is_in = seed < arguments.seeds.end;
-                    if !is_in || sender.send(live(seed, arguments.profile)).is_err() {
+                    if !is_in || sender.send(live(seed, arguments)).is_err() {
                         return;
                     }
                 }

@@ -14,6 +14,7 @@ import urllib.request
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[3]
 BINARY = pathlib.Path(os.environ.get("DOLAKE_BIN", REPOSITORY / "target" / "release" / "dolake"))
+SIMULATOR = BINARY.parent / "dolake-sim"
 START_SECONDS = 30
 STOP_SECONDS = 60
 
@@ -30,6 +31,13 @@ def run(*arguments, env=None, timeout=120, input=None):
         [BINARY, *map(str, arguments)], env={**os.environ, **(env or {})}, timeout=timeout, text=True, input=input,
         capture_output=True,
     )
+
+
+def simulate(*arguments, timeout=120):
+    """One command of the simulator to its end; gives its output, fails with it."""
+    done = subprocess.run([SIMULATOR, *map(str, arguments)], timeout=timeout, text=True, capture_output=True)
+    assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
 
 
 class Answer:
