@@ -46,7 +46,9 @@ fn text(frame: &[u8]) -> String {
 fn check(answers: &str, told: &str) {
     let (mut conns, mut out) = (Conns::default(), Vec::new());
     conns.open(CONN, &Peer::default(), None);
-    let full = message(&json!({"type": "pong", "timestamp": 0, "serverTime": 0, "correlationId": "x".repeat(70_000)}));
+    let long = "x".repeat(70_000);
+    let full = json!({"type": "ack", "timestamp": 0, "sequenceNumber": 0, "status": "ok", "correlationId": long});
+    let full = message(&full);
     conns.tell(CONN, full, START, &mut out);
     assert_eq!(out.len(), 1, "the window is empty at first: {out:?}");
     out.clear();
@@ -55,7 +57,8 @@ fn check(answers: &str, told: &str) {
     }
     assert!(out.is_empty(), "within a second nothing more is sent: {out:?}");
     conns.sent(CONN, 1 << 20, START, &mut out);
-    let frames = out.iter().filter_map(|command| if let Command::Send { frame, .. } = command { Some(frame) } else { None });
+    let frames =
+        out.iter().filter_map(|command| if let Command::Send { frame, .. } = command { Some(frame) } else { None });
     let seen: Vec<String> = frames.map(|frame| text(frame)).collect();
     assert_eq!(seen.join(" "), told, "answers: {answers}");
 }
