@@ -7,7 +7,7 @@ use dolake_core::command::Write;
 use crate::world::World;
 
 /// What a thousand seeds must each reach; a search says which it did not.
-pub const MARKS: [&str; 28] = [
+pub const MARKS: [&str; 30] = [
     "ack duplicate",
     "ack fallback",
     "attempt given up",
@@ -31,6 +31,8 @@ pub const MARKS: [&str; 28] = [
     "producer crash",
     "save refused",
     "save unknown and applied",
+    "sparse batch acked",
+    "sparse batch too late",
     "store lands late",
     "store outage",
     "store unknown and applied",

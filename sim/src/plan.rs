@@ -101,6 +101,9 @@ pub struct Plan {
     pub asks: u32,
     /// Chance that a source is a real producer's.
     pub real_producers: u32,
+    /// Chance that a source's numbers are sparse by nature. Of those, the ones that no real producer sends are sent in any
+    /// order and on several sockets.
+    pub sparse: u32,
     /// How long faults go on, in milliseconds.
     pub chaos_ms: u64,
     /// Chance that a batch has a value of more than a mebibyte, so that its journal entry has several chunks.
@@ -148,6 +151,7 @@ impl Plan {
             turn_ms: 100,
             asks: 0,
             real_producers: 0,
+            sparse: 0,
             chaos_ms: 5_000,
             fat: 0,
             stays_broken: false,
@@ -227,9 +231,12 @@ impl Plan {
         if stays_broken {
             config.max_parked_bytes = 1 << 20;
         }
+        let mut apart = Rng::new(seed, "sparse");
+        let sparse = if apart.below(5) == 0 { *apart.pick(&[500_000, 1_000_000]) } else { 0 };
         Plan {
             fat,
             stays_broken,
+            sparse,
             last_blow: apart.below(2) == 0,
             config,
             faults,

@@ -121,6 +121,9 @@ impl World {
         if !epoch.is_empty() {
             connect["sourceEpoch"] = json!(epoch);
         }
+        if self.truth.streams[stream].is_sparse {
+            connect["capabilities"]["sparse"] = json!(true);
+        }
         self.send_frame(conn, connect.to_string(), Tag::Other);
     }
 
@@ -365,6 +368,8 @@ impl World {
         let former = self.producers[producer].stream();
         self.truth.streams[former].is_over = true;
         let stream = self.truth.open(source, epoch);
+        self.truth.streams[stream].is_sparse = self.truth.streams[former].is_sparse;
+        self.truth.streams[stream].may_overtake = self.truth.streams[former].may_overtake;
         self.producers[producer].streams.push(stream);
         for conn in self.open_sockets(producer) {
             self.cut(conn);

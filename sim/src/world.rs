@@ -269,7 +269,12 @@ impl World {
             let source = format!("shard-{n}");
             let stream = world.truth.open(source.clone(), epoch);
             world.producers.push(Producer::new(source, stream));
-            if world.chance.work.at("real producers").chance(world.plan.real_producers) {
+            let real = world.chance.work.at("real producers").chance(world.plan.real_producers);
+            let is_sparse = world.chance.work.at("sparse").chance(world.plan.sparse);
+            let obeys = is_sparse && !world.chance.work.at("sparse and hostile").one_in(3);
+            world.truth.streams[stream].is_sparse = is_sparse;
+            world.truth.streams[stream].may_overtake = is_sparse && !obeys;
+            if obeys || (real && !is_sparse) {
                 world.begin_machine(n as usize);
             }
             let first_turn = world.chance.work.at("first turn").below(world.plan.turn_ms * 1_000);

@@ -40,6 +40,10 @@ impl World {
                         );
                         return self.fail("order of answers", message);
                     }
+                    if ack.status == AckStatus::Duplicate && self.is_overtaken(stream, batch) {
+                        self.count("sparse batch too late");
+                        return;
+                    }
                     if let Some(uid) = self.lost_event(stream, batch) {
                         let event = describe(uid, &self.truth);
                         return self.fail(
@@ -56,6 +60,9 @@ impl World {
                         return self.fail("ack", format!("batch {number} was given up and is acked {:?}", ack.status));
                     }
                     acked.acked = true;
+                    if self.truth.streams[stream].is_sparse {
+                        self.count("sparse batch acked");
+                    }
                     self.bar_older_epochs(stream);
                     self.check_hole_size(stream);
                     self.last_ack = self.now;

@@ -19,6 +19,7 @@
 //! | [`bounded`] | 6: the journal stays under its limits |
 //! | [`whole`] | 2 and 5: in the end, all that metadata says is so |
 //! | [`leftovers`] | 5: no data file is lost sight of, none that is named is deleted |
+//! | [`sparse`] | 1 and 2: of a sparse source that keeps to the order nothing is passed over |
 //! | [`end`] | 5 and 7: what is left when all is done |
 
 pub mod ack;
@@ -33,6 +34,7 @@ pub mod order;
 pub mod phantom;
 pub mod refusal;
 pub mod resume;
+pub mod sparse;
 #[cfg(test)]
 mod tests;
 pub mod whole;

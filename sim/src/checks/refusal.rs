@@ -51,6 +51,7 @@ impl World {
         let holes_close = self.plan.holes_close;
         let over = self.truth.streams[stream].is_over;
         let remembered = self.is_remembered(stream, batch);
+        let overtaken = self.is_overtaken(stream, batch);
         let of = &mut self.truth.streams[stream];
         // Without an epoch, a batch that is covered and not known may be that of a producer that started over.
         let events = &of.batches[batch].events;
@@ -75,7 +76,7 @@ impl World {
         if !nack.should_retry {
             let (acked, state) = (batch.acked, batch.state);
             self.count("batch refused for good");
-            if !(over || unsure || (holes_close && !acked)) {
+            if !(over || unsure || overtaken || (holes_close && !acked)) {
                 let message =
                     format!("batch {number} of stream {stream} (acked: {acked}, {state:?}): {}", nack.error_message);
                 self.fail("refusal", message);

@@ -17,8 +17,16 @@ fn quiet(until: impl Fn(&World) -> bool) -> World {
     let config = Config { flush_interval_ms: 2_000, flush_threshold_ms: 1_000, ..Config::default() };
     let plan =
         Plan { config, faults: Faults::default(), sources: 1, batches: 12, asks: 0, real_producers: 0, ..Plan::of(1) };
-    let plan =
-        Plan { drift: 0, overlap: 0, number_jumps: 0, holes_close: false, turn_ms: 100, chaos_ms: 5_000, ..plan };
+    let plan = Plan {
+        drift: 0,
+        overlap: 0,
+        number_jumps: 0,
+        holes_close: false,
+        turn_ms: 100,
+        chaos_ms: 5_000,
+        sparse: 0,
+        ..plan
+    };
     let mut world = World::new(1, plan, false, Recorder::hashing());
     while !until(&world) {
         assert!(world.advance(), "the moment never came: {:?}", world.violation());
@@ -101,6 +109,16 @@ fn expect(world: &World, check: &str) {
 fn an_ack_of_what_is_not_durable() {
     let mut world = quiet(has_unanswered);
     hear(&mut world, &ack(1, AckStatus::Buffered));
+    expect(&world, "ack");
+}
+
+#[test]
+fn a_sparse_batch_that_is_nowhere_and_called_a_duplicate() {
+    let mut world = quiet(has_unanswered);
+    world.truth.streams[0].is_sparse = true;
+    // It may come too late only where a later one is durable.
+    world.truth.streams[0].may_overtake = true;
+    hear(&mut world, &ack(1, AckStatus::Duplicate));
     expect(&world, "ack");
 }
 
