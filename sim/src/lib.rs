@@ -11,6 +11,7 @@ pub mod journal;
 pub mod lake_view;
 pub mod marks;
 pub mod plan;
+pub mod posts;
 pub mod producers;
 pub mod queue;
 pub mod reader;

@@ -7,9 +7,13 @@ use dolake_core::command::Write;
 use crate::world::World;
 
 /// What a thousand seeds must each reach; a search says which it did not.
-pub const MARKS: [&str; 30] = [
+pub const MARKS: [&str; 37] = [
     "ack duplicate",
     "ack fallback",
+    "POST /cdc conflict",
+    "POST /cdc refused",
+    "POST /cdc taken",
+    "answer lost",
     "attempt given up",
     "batch refused for good",
     "batch refused for now",
@@ -28,7 +32,9 @@ pub const MARKS: [&str; 30] = [
     "nack invalid_format",
     "nack invalid_sequence",
     "nack shutting_down",
+    "old snapshot read",
     "producer crash",
+    "request given up",
     "save refused",
     "save unknown and applied",
     "sparse batch acked",
@@ -36,6 +42,7 @@ pub const MARKS: [&str; 30] = [
     "store lands late",
     "store outage",
     "store unknown and applied",
+    "table loaded",
     "table outage",
     "unparked",
 ];

@@ -97,6 +97,8 @@ pub struct Stream {
     pub is_sparse: bool,
     /// It is sparse, and its producer does not keep to what is asked of one: what it sends late may have been passed over.
     pub may_overtake: bool,
+    /// Its batches have no numbers of their own: the last event's counts.
+    pub is_unnumbered: bool,
     /// So many batches at the start have their final answer.
     pub settled: usize,
     /// So many batches at the start are in the lake with all their events.
@@ -138,6 +140,7 @@ impl Truth {
             is_over: false,
             is_sparse: false,
             may_overtake: false,
+            is_unnumbered: false,
             settled: 0,
             complete: 0,
         });
@@ -194,6 +197,7 @@ impl Truth {
             events.push(self.make_event(stream, sequence, plan, now_ms, false, rng));
         }
         let range = (self.events[events[0] as usize].sequence, sequence);
+        let number = if self.streams[stream].is_unnumbered { range.1 } else { number };
         let index = self.streams[stream].batches.len();
         for uid in &events {
             self.events[*uid as usize].batches.push(index);
@@ -247,7 +251,10 @@ impl Truth {
         match operation {
             "DELETE" => event["before"] = Value::from(image.clone()),
             "UPDATE" => {
-                event["before"] = Value::from(make_image(uid, plan, rng));
+                let mut before = make_image(uid, plan, rng);
+                // Two of these would be more than an event may have.
+                before.remove("blob");
+                event["before"] = Value::from(before);
                 event["after"] = Value::from(image.clone());
             }
             _ => event["after"] = Value::from(image.clone()),

@@ -12,6 +12,7 @@ impl World {
         if let Err(message) = view.refresh(journal, store, LOCATION, plan.config.max_snapshots, truth) {
             return self.fail("lake", message);
         }
+        self.note_versions();
         if self.view.events.len() > before {
             self.truth.advance_complete(&self.view.events);
             self.check_phantoms();

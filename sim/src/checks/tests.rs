@@ -3,11 +3,13 @@
 
 use bytes::Bytes;
 use dolake_core::Config;
+use dolake_core::command::ResponseHead;
 use dolake_core::event::{CallId, ConnId};
 use dolake_core::wire::NackReason;
 use dolake_core::wire::server::{Ack, AckStatus, Nack, ServerMessage};
 
 use crate::plan::{Faults, Plan};
+use crate::posts::Post;
 use crate::record::Recorder;
 use crate::truth::State;
 use crate::world::{Tag, World};
@@ -25,6 +27,7 @@ fn quiet(until: impl Fn(&World) -> bool) -> World {
         turn_ms: 100,
         chaos_ms: 5_000,
         sparse: 0,
+        posts: 0,
         ..plan
     };
     let mut world = World::new(1, plan, false, Recorder::hashing());
@@ -161,8 +164,52 @@ fn a_refusal_for_good_without_a_reason() {
 #[test]
 fn a_request_that_is_answered_twice() {
     let mut world = quiet(has_buffered);
-    world.call_answered(CallId(77), 200, &Bytes::new());
+    let head = ResponseHead { status: 200, headers: Vec::new() };
+    world.call_answered(CallId(77), &head, &Bytes::new());
     expect(&world, "http");
+}
+
+#[test]
+fn a_post_that_is_said_to_be_taken_and_is_nowhere() {
+    let mut world = quiet(has_unanswered);
+    world.calls.insert(CallId(7), (0, Bytes::new()));
+    world.posts.insert(CallId(7), Post { producer: 0, stream: 0, batch: 0, is_deaf: false });
+    let events = world.truth.streams[0].batches[0].events.len();
+    let body = format!("{{\"eventsReceived\":{events},\"eventsAccepted\":{events},\"duplicates\":0}}");
+    world.call_answered(CallId(7), &ResponseHead { status: 200, headers: Vec::new() }, &Bytes::from(body));
+    expect(&world, "post");
+}
+
+#[test]
+fn a_table_that_is_answered_as_it_was_before() {
+    let mut world = quiet(|world| world.counts.get("commit").is_some_and(|commits| *commits > 4));
+    let (table, location) = world.view.metadata().next().cloned().expect("a table");
+    let metadata = world.store.get(location.strip_prefix("s3://lake/sim/").expect("it lies in the store")).cloned();
+    let metadata = String::from_utf8(metadata.expect("it is there").to_vec()).expect("text");
+    let answer =
+        |location: &str| Bytes::from(format!("{{\"metadata-location\":{location:?},\"metadata\":{metadata}}}"));
+    let ask = |world: &mut World, call: u64, location: &str| {
+        world.calls.insert(CallId(call), (0, Bytes::new()));
+        world.note_catalog_asked(CallId(call), &super::catalog::table_path(&table));
+        let head = ResponseHead { status: 200, headers: Vec::new() };
+        world.call_answered(CallId(call), &head, &answer(location));
+    };
+    ask(&mut world, 7, &location);
+    assert_eq!(world.violation(), None);
+    ask(&mut world, 8, &location.replace("metadata/", "metadata/0"));
+    expect(&world, "catalog");
+}
+
+#[test]
+fn a_held_snapshot_of_which_a_file_is_gone() {
+    let mut world = quiet(has_committed);
+    let (table, location) = world.view.metadata().next().cloned().expect("a table");
+    world.read_old(&table, &location);
+    assert_eq!(world.violation(), None);
+    let keys: Vec<String> = world.store.objects().map(|(key, _)| key.clone()).collect();
+    keys.iter().filter(|key| key.ends_with(".parquet")).for_each(|key| world.store.lose(key));
+    world.read_old(&table, &location);
+    expect(&world, "catalog");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 mod ack_before_save;
 mod forgotten_events;
+mod post;
 mod sparse;
 mod unknown_commit;
 
