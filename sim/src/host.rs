@@ -144,6 +144,7 @@ impl World {
         self.host.lake = None;
         self.host.stopping = false;
         for call in std::mem::take(&mut self.calls).into_keys() {
+            self.forget_change(call);
             if self.posts.contains_key(&call) {
                 self.answer_post(call, None);
             }
@@ -236,8 +237,11 @@ impl World {
             self.note_catalog_asked(call, &head.path);
             self.calls.insert(call, (self.now, body));
             self.deliver(Event::Requested { call, head }, Tag::Other);
-        } else if self.posts.contains_key(&call) {
-            self.answer_post(call, None);
+        } else {
+            self.forget_change(call);
+            if self.posts.contains_key(&call) {
+                self.answer_post(call, None);
+            }
         }
     }
 

@@ -10,6 +10,7 @@ pub mod host;
 pub mod journal;
 pub mod lake_view;
 pub mod marks;
+pub mod operator;
 pub mod plan;
 pub mod posts;
 pub mod producers;

@@ -7,7 +7,7 @@ use dolake_core::command::Write;
 use crate::world::World;
 
 /// What a thousand seeds must each reach; a search says which it did not.
-pub const MARKS: [&str; 37] = [
+pub const MARKS: [&str; 40] = [
     "ack duplicate",
     "ack fallback",
     "POST /cdc conflict",
@@ -17,6 +17,8 @@ pub const MARKS: [&str; 37] = [
     "attempt given up",
     "batch refused for good",
     "batch refused for now",
+    "change of settings refused",
+    "change of settings unknown",
     "clock jump",
     "commit read back",
     "connection closed by the machine",
@@ -37,6 +39,7 @@ pub const MARKS: [&str; 37] = [
     "request given up",
     "save refused",
     "save unknown and applied",
+    "settings changed",
     "sparse batch acked",
     "sparse batch too late",
     "store lands late",

@@ -106,6 +106,8 @@ pub struct Plan {
     /// Chance that a source's numbers are sparse by nature. Of those, the ones that no real producer sends are sent in any
     /// order and on several sockets.
     pub sparse: u32,
+    /// Chance for each second that settings are changed.
+    pub changes: u32,
     /// Chance that a source sends by `POST /cdc`, a third of them several at once and in any order.
     pub posts: u32,
     /// How long faults go on, in milliseconds.
@@ -157,6 +159,7 @@ impl Plan {
             real_producers: 0,
             sparse: 0,
             posts: 0,
+            changes: 0,
             chaos_ms: 5_000,
             fat: 0,
             stays_broken: false,
@@ -243,11 +246,14 @@ impl Plan {
         if posts > 0 && apart.below(2) == 0 {
             faults.call_cut = *apart.pick(&[30_000, 200_000]);
         }
+        let mut apart = Rng::new(seed, "changes");
+        let changes = if apart.below(6) == 0 && fat == 0 { *apart.pick(&[50_000, 500_000]) } else { 0 };
         Plan {
             fat,
             stays_broken,
             sparse,
             posts,
+            changes,
             last_blow: apart.below(2) == 0,
             config,
             faults,

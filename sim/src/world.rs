@@ -208,6 +208,9 @@ pub struct World {
     pub(crate) next_conn: u64,
     pub(crate) calls: BTreeMap<CallId, (Micros, Bytes)>,
     pub(crate) next_call: u64,
+    pub(crate) operator: crate::operator::Operator,
+    /// The settings that the run begins with, and the widest of each limit that was asked for since.
+    pub(crate) widest: dolake_core::Config,
     /// Requests with a batch, also those that are answered.
     pub(crate) posts: BTreeMap<CallId, crate::posts::Post>,
     /// What must be in the lake when a flush that was asked for is said to be done.
@@ -256,6 +259,8 @@ impl World {
             next_conn: 1,
             calls: BTreeMap::new(),
             next_call: 1,
+            operator: crate::operator::Operator::default(),
+            widest: plan.config.clone(),
             posts: BTreeMap::new(),
             flush_asks: BTreeMap::new(),
             producers: Vec::new(),
@@ -444,6 +449,9 @@ impl World {
 
     fn second(&mut self) {
         if !self.is_calm {
+            if self.chance.work.at("change settings").chance(self.plan.changes) {
+                self.change_settings();
+            }
             if self.chance.faults.at("outage").chance(self.faults.outage) {
                 let ms = self.chance.faults.at("outage for").between(500, 15_000);
                 self.outage_until = self.now + ms * 1_000;

@@ -42,6 +42,7 @@ impl World {
         if let Some(post) = self.posts.get(&call).copied() {
             return self.post_answered(call, post, head, body);
         }
+        self.check_settings(call, status, body);
         self.check_catalog(call, status, body);
         self.check_flush(call, status, body);
         if !matches!(status, 200 | 404 | 503) {

@@ -7,9 +7,9 @@ impl World {
     /// A commit took effect: readers see it.
     pub(crate) fn commit_seen(&mut self) {
         self.count("commit");
-        let World { view, journal, store, truth, plan, .. } = self;
+        let World { view, journal, store, truth, widest, .. } = self;
         let before = view.events.len();
-        if let Err(message) = view.refresh(journal, store, LOCATION, plan.config.max_snapshots, truth) {
+        if let Err(message) = view.refresh(journal, store, LOCATION, widest.max_snapshots, truth) {
             return self.fail("lake", message);
         }
         self.note_versions();

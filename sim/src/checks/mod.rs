@@ -21,6 +21,7 @@
 //! | [`bounded`] | 6: the journal stays under its limits |
 //! | [`whole`] | 2 and 5: in the end, all that metadata says is so |
 //! | [`leftovers`] | 5: no data file is lost sight of, none that is named is deleted |
+//! | [`settings`] | 1: a change of settings that was confirmed is in force, one that was refused is not |
 //! | [`sparse`] | 1 and 2: of a sparse source that keeps to the order nothing is passed over |
 //! | [`end`] | 5 and 7: what is left when all is done |
 
@@ -38,6 +39,7 @@ pub mod phantom;
 pub mod post;
 pub mod refusal;
 pub mod resume;
+pub mod settings;
 pub mod sparse;
 #[cfg(test)]
 mod tests;

@@ -28,6 +28,7 @@ fn quiet(until: impl Fn(&World) -> bool) -> World {
         chaos_ms: 5_000,
         sparse: 0,
         posts: 0,
+        changes: 0,
         ..plan
     };
     let mut world = World::new(1, plan, false, Recorder::hashing());
@@ -210,6 +211,16 @@ fn a_held_snapshot_of_which_a_file_is_gone() {
     keys.iter().filter(|key| key.ends_with(".parquet")).for_each(|key| world.store.lose(key));
     world.read_old(&table, &location);
     expect(&world, "catalog");
+}
+
+#[test]
+fn a_setting_that_nobody_wanted() {
+    let mut world = quiet(has_buffered);
+    world.calls.insert(CallId(7), (0, Bytes::new()));
+    world.operator.possible.insert("maxSnapshots", vec![2, 5]);
+    let body = Bytes::from_static(b"{\"flushIntervalMs\":500,\"maxSnapshots\":1000}");
+    world.call_answered(CallId(7), &ResponseHead { status: 200, headers: Vec::new() }, &body);
+    expect(&world, "settings");
 }
 
 #[test]
