@@ -183,7 +183,7 @@ fn a_post_that_is_said_to_be_taken_and_is_nowhere() {
 
 #[test]
 fn a_table_that_is_answered_as_it_was_before() {
-    let mut world = quiet(|world| world.counts.get("commit").is_some_and(|commits| *commits > 4));
+    let mut world = quiet(has_committed);
     let (table, location) = world.view.metadata().next().cloned().expect("a table");
     let metadata = world.store.get(location.strip_prefix("s3://lake/sim/").expect("it lies in the store")).cloned();
     let metadata = String::from_utf8(metadata.expect("it is there").to_vec()).expect("text");
