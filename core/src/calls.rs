@@ -321,6 +321,6 @@ fn refused(nack: &Nack) -> HttpError {
     let error = HttpError::new(kind, nack.error_message.clone());
     match nack.retry_delay_ms {
         Some(delay_ms) => error.retry_after_ms(delay_ms),
-        None => error,
+        None => error.finally(),
     }
 }

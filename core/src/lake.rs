@@ -178,7 +178,8 @@ impl Rooms {
         let flush = self.flusher.deadline(now, &self.ingest, config, self.may_flush());
         let ingest = self.ingest.deadline(config);
         let identity = self.identity.deadline().map(|due| (due, "store marker"));
-        let (due, why) = [commit, flush, ingest, identity].into_iter().flatten().min()?;
+        let settings = self.settings.deadline().map(|due| (due, "settings read"));
+        let (due, why) = [commit, flush, ingest, identity, settings].into_iter().flatten().min()?;
         Some(Deadline { after_ms: due.since_ms(now).min(config.max_clock_step_ms), why })
     }
 
@@ -223,13 +224,15 @@ impl Rooms {
             Pending::ReadBackCommit => flusher.commit_read_back(outcome, tables, ingest, cx),
             Pending::Hint { folder } => flusher.hint_written(&folder, &outcome, tables, cx),
             Pending::CallMetadata { call } => self.calls.metadata_read(call, outcome, cx),
-            Pending::SaveSettings { call } => self.settings_saved(call, &outcome, cx),
+            Pending::SaveSettings => self.settings.saved(outcome, cx),
+            Pending::ReadBackSettings => self.settings.read_back(outcome, cx),
         }
     }
 
     /// What follows from any event: what has become due, and answers that have become ready.
     fn settle(&mut self, cx: &mut Context<'_>) {
         self.identity.retry(cx);
+        self.settings.retry(cx);
         let may_flush = self.may_flush();
         let Rooms { ingest, flusher, tables, .. } = self;
         flusher.retry(cx);
@@ -303,17 +306,8 @@ impl Rooms {
         match self.calls.body_chunk(call, bytes, last, cx) {
             Body::Incomplete => {}
             Body::Batch(arrived) => self.ingest.take(*arrived, cx),
-            Body::Settings(body) => {
-                if let Err(error) = self.settings.propose(call, &body, cx) {
-                    Calls::respond(call, error.answer(), cx);
-                }
-            }
+            Body::Settings(body) => self.settings.propose(call, body, cx),
         }
-    }
-
-    fn settings_saved(&mut self, call: CallId, outcome: &Outcome, cx: &mut Context<'_>) {
-        let answer = self.settings.saved(call, outcome);
-        Calls::respond(call, answer, cx);
     }
 }
 

@@ -64,10 +64,9 @@ pub(crate) enum Pending {
         call: CallId,
     },
     /// New settings are being written.
-    SaveSettings {
-        /// Who asked.
-        call: CallId,
-    },
+    SaveSettings,
+    /// Nobody knows whether they were written: their row is read back.
+    ReadBackSettings,
 }
 
 /// The steps of finding out whose store this is.

@@ -1,11 +1,16 @@
 //! The settings in force: what the operator gave, and what was changed at run time.
+//!
+//! One change at a time: it is made to what is in force, it is in force when it is durable, and it is answered when that is
+//! known. A save of which nobody knows is read back, so that no answer is a guess.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use crate::command::{Outcome, Write};
+use crate::calls::Calls;
+use crate::command::{Ending, Key, Outcome, Write};
 use crate::config::Config;
 use crate::context::Context;
 use crate::event::CallId;
@@ -14,6 +19,10 @@ use crate::http::respond::Answer;
 use crate::http::settings::patch_config;
 use crate::journal::rows::SETTINGS_KEY;
 use crate::pending::Pending;
+use crate::time::MachineTime;
+
+/// Delay before the journal is read again after it failed.
+const REREAD_MS: u64 = 1_000;
 
 /// What is in force, and changes that are being written.
 #[derive(Debug)]
@@ -21,7 +30,20 @@ pub(crate) struct Settings {
     config: Arc<Config>,
     /// All changes at run time, as one partial config.
     changes: Map<String, Value>,
-    proposed: Vec<(CallId, Config, Map<String, Value>)>,
+    /// The one whose save is not decided.
+    under_way: Option<Change>,
+    /// Those that wait for it.
+    waiting: VecDeque<(CallId, Bytes)>,
+    /// When its row is read again.
+    reread: Option<MachineTime>,
+}
+
+#[derive(Debug)]
+struct Change {
+    call: CallId,
+    config: Config,
+    changes: Map<String, Value>,
+    row: Bytes,
 }
 
 impl Settings {
@@ -30,7 +52,7 @@ impl Settings {
         let changes: Map<String, Value> = row.and_then(|row| serde_json::from_slice(&row).ok()).unwrap_or_default();
         let body = serde_json::to_vec(&changes).expect("JSON always encodes");
         let config = patch_config(&config, &body).unwrap_or(config);
-        Settings { config: Arc::new(config), changes, proposed: Vec::new() }
+        Settings { config: Arc::new(config), changes, under_way: None, waiting: VecDeque::new(), reread: None }
     }
 
     /// The settings in force.
@@ -43,31 +65,82 @@ impl Settings {
         self.config.clone()
     }
 
-    /// Someone wants a change. It is in force when it is durable.
-    ///
-    /// # Errors
-    /// It is not valid, or cannot be changed at run time.
-    pub(crate) fn propose(&mut self, call: CallId, body: &[u8], cx: &mut Context<'_>) -> Result<(), HttpError> {
-        let config = patch_config(&self.config, body)?;
-        let patch: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
-        let mut changes = self.changes.clone();
-        changes.extend(patch);
-        let json = serde_json::to_vec(&changes).expect("JSON always encodes");
-        cx.save(vec![Write::Put(Bytes::from_static(SETTINGS_KEY), json.into())], Pending::SaveSettings { call });
-        self.proposed.push((call, config, changes));
-        Ok(())
+    /// Someone wants a change. It is answered when it is durable, or cannot be.
+    pub(crate) fn propose(&mut self, call: CallId, body: Bytes, cx: &mut Context<'_>) {
+        self.waiting.push_back((call, body));
+        self.go_on(cx);
+    }
+
+    /// The next change begins, if none is under way.
+    fn go_on(&mut self, cx: &mut Context<'_>) {
+        while self.under_way.is_none()
+            && let Some((call, body)) = self.waiting.pop_front()
+        {
+            let config = match patch_config(&self.config, &body) {
+                Ok(config) => config,
+                Err(error) => {
+                    Calls::respond(call, error.answer(), cx);
+                    continue;
+                }
+            };
+            let mut changes = self.changes.clone();
+            changes.extend(serde_json::from_slice::<Map<String, Value>>(&body).unwrap_or_default());
+            let row = Bytes::from(serde_json::to_vec(&changes).expect("JSON always encodes"));
+            cx.save(vec![Write::Put(Bytes::from_static(SETTINGS_KEY), row.clone())], Pending::SaveSettings);
+            self.under_way = Some(Change { call, config, changes, row });
+        }
     }
 
     /// A change's save ended.
-    pub(crate) fn saved(&mut self, call: CallId, outcome: &Outcome) -> Answer {
-        let at = self.proposed.iter().position(|(who, ..)| *who == call).expect("a change is saved once");
-        let (_, config, changes) = self.proposed.remove(at);
-        if *outcome != Outcome::Saved {
-            let error = HttpError::new(ErrorKind::Unavailable, "the journal failed: nothing is changed, try again");
-            return error.answer();
+    pub(crate) fn saved(&mut self, outcome: Outcome, cx: &mut Context<'_>) {
+        match outcome.of_save() {
+            Ending::Done(()) => self.decided(true, cx),
+            Ending::Refused(_) => self.decided(false, cx),
+            Ending::Unknown(_) => read_back(cx),
         }
-        self.config = Arc::new(config);
-        self.changes = changes;
-        Answer::json(200, &serde_json::json!({ "success": true, "config": *self.config }))
     }
+
+    /// The row of a change whose save is unknown was read.
+    pub(crate) fn read_back(&mut self, outcome: Outcome, cx: &mut Context<'_>) {
+        match outcome.of_load().done() {
+            Ok(entries) => {
+                let written = self.under_way.as_ref().map(|change| &change.row);
+                self.decided(entries.first().map(|(_, row)| row) == written, cx);
+            }
+            Err(_) => self.reread = Some(cx.now.after_ms(REREAD_MS)),
+        }
+    }
+
+    fn decided(&mut self, is_durable: bool, cx: &mut Context<'_>) {
+        let change = self.under_way.take().expect("a change is decided once");
+        let answer = if is_durable {
+            self.config = Arc::new(change.config);
+            self.changes = change.changes;
+            Answer::json(200, &serde_json::json!({ "success": true, "config": *self.config }))
+        } else {
+            let message = "the journal failed: nothing is changed, try again";
+            HttpError::new(ErrorKind::Unavailable, message).answer()
+        };
+        Calls::respond(change.call, answer, cx);
+        self.go_on(cx);
+    }
+
+    /// When the journal is read again.
+    pub(crate) fn deadline(&self) -> Option<MachineTime> {
+        self.reread
+    }
+
+    /// Reads the journal again when it is time.
+    pub(crate) fn retry(&mut self, cx: &mut Context<'_>) {
+        if self.reread.is_some_and(|due| due <= cx.now) {
+            self.reread = None;
+            read_back(cx);
+        }
+    }
+}
+
+fn read_back(cx: &mut Context<'_>) {
+    let key = Key::from_static(SETTINGS_KEY);
+    let after = Key::from([SETTINGS_KEY, &[0]].concat());
+    cx.load((key, after), Pending::ReadBackSettings);
 }

@@ -143,7 +143,12 @@ impl World {
     fn end_life(&mut self, pause_ms: u64) {
         self.host.lake = None;
         self.host.stopping = false;
-        self.calls.clear();
+        for call in std::mem::take(&mut self.calls).into_keys() {
+            self.forget_change(call);
+            if self.posts.contains_key(&call) {
+                self.answer_post(call, None);
+            }
+        }
         for socket in self.sockets.values_mut() {
             socket.expects.clear();
         }
@@ -180,6 +185,7 @@ impl World {
         self.host.lives += 1;
         self.host.stopping = false;
         self.host.generation += 1;
+        self.note_versions_known();
         self.tell(|| format!("life {} begins", self.host.lives));
         // Nobody wakes a new life but its own deadline.
         if let Some(deadline) = deadline {
@@ -225,8 +231,17 @@ impl World {
             if head.path == "/flush" {
                 self.note_flush_asked(call);
             }
+            if let Some(post) = self.posts.get(&call) {
+                self.truth.streams[post.stream].batches[post.batch].received += 1;
+            }
+            self.note_catalog_asked(call, &head.path);
             self.calls.insert(call, (self.now, body));
             self.deliver(Event::Requested { call, head }, Tag::Other);
+        } else {
+            self.forget_change(call);
+            if self.posts.contains_key(&call) {
+                self.answer_post(call, None);
+            }
         }
     }
 
@@ -277,7 +292,7 @@ impl World {
                     self.queue.at(self.now + 500, What::Body(call, bytes, last));
                 }
             }
-            Command::Respond { call, head, body } => self.call_answered(call, head.status, &body),
+            Command::Respond { call, head, body } => self.call_answered(call, &head, &body),
             Command::Ready => {}
             Command::Halt { reason } => self.fail("identity", format!("the machine halts: {reason}")),
             Command::Stopped => {

@@ -7,13 +7,19 @@ use dolake_core::command::Write;
 use crate::world::World;
 
 /// What a thousand seeds must each reach; a search says which it did not.
-pub const MARKS: [&str; 29] = [
+pub const MARKS: [&str; 41] = [
     "ack cumulative",
     "ack duplicate",
     "ack fallback",
+    "POST /cdc conflict",
+    "POST /cdc refused",
+    "POST /cdc taken",
+    "answer lost",
     "attempt given up",
     "batch refused for good",
     "batch refused for now",
+    "change of settings refused",
+    "change of settings unknown",
     "clock jump",
     "commit read back",
     "connection closed by the machine",
@@ -29,12 +35,18 @@ pub const MARKS: [&str; 29] = [
     "nack invalid_format",
     "nack invalid_sequence",
     "nack shutting_down",
+    "old snapshot read",
     "producer crash",
+    "request given up",
     "save refused",
     "save unknown and applied",
+    "settings changed",
+    "sparse batch acked",
+    "sparse batch too late",
     "store lands late",
     "store outage",
     "store unknown and applied",
+    "table loaded",
     "table outage",
     "unparked",
 ];

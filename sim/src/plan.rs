@@ -69,6 +69,8 @@ pub struct Faults {
     pub never_reads: u32,
     /// For each turn of a producer: it starts over with a new epoch.
     pub new_epoch: u32,
+    /// For each `POST /cdc`: its answer is lost; and once more: its client goes away before it is answered.
+    pub call_cut: u32,
     /// For each turn of a real producer: its process is killed, and begins anew without memory.
     pub producer_crash: u32,
 }
@@ -101,6 +103,13 @@ pub struct Plan {
     pub asks: u32,
     /// Chance that a source is a real producer's.
     pub real_producers: u32,
+    /// Chance that a source's numbers are sparse by nature. Of those, the ones that no real producer sends are sent in any
+    /// order and on several sockets.
+    pub sparse: u32,
+    /// Chance for each second that settings are changed.
+    pub changes: u32,
+    /// Chance that a source sends by `POST /cdc`, a third of them several at once and in any order.
+    pub posts: u32,
     /// How long faults go on, in milliseconds.
     pub chaos_ms: u64,
     /// Chance that a batch has a value of more than a mebibyte, so that its journal entry has several chunks.
@@ -148,6 +157,9 @@ impl Plan {
             turn_ms: 100,
             asks: 0,
             real_producers: 0,
+            sparse: 0,
+            posts: 0,
+            changes: 0,
             chaos_ms: 5_000,
             fat: 0,
             stays_broken: false,
@@ -227,9 +239,21 @@ impl Plan {
         if stays_broken {
             config.max_parked_bytes = 1 << 20;
         }
+        let mut apart = Rng::new(seed, "sparse");
+        let sparse = if apart.below(5) == 0 { *apart.pick(&[500_000, 1_000_000]) } else { 0 };
+        let mut apart = Rng::new(seed, "posts");
+        let posts = if apart.below(5) == 0 { *apart.pick(&[300_000, 1_000_000]) } else { 0 };
+        if posts > 0 && apart.below(2) == 0 {
+            faults.call_cut = *apart.pick(&[30_000, 200_000]);
+        }
+        let mut apart = Rng::new(seed, "changes");
+        let changes = if apart.below(6) == 0 && fat == 0 { *apart.pick(&[50_000, 500_000]) } else { 0 };
         Plan {
             fat,
             stays_broken,
+            sparse,
+            posts,
+            changes,
             last_blow: apart.below(2) == 0,
             config,
             faults,
@@ -331,6 +355,7 @@ fn swarm(rng: &mut Rng) -> Faults {
         malformed: weigh(20_000),
         never_reads: weigh(30_000),
         new_epoch: weigh(5_000),
+        call_cut: 0,
         producer_crash: weigh(5_000),
     }
 }

@@ -2,12 +2,13 @@
 //! repeat, cut, start over, and send what is none of the protocol's messages.
 
 use bytes::Bytes;
-use dolake_core::event::{CallId, ConnId, Frame, Peer, RequestHead};
+use dolake_core::event::{ConnId, Frame, Peer};
 use dolake_core::producer::ProducerEvent;
 use dolake_core::wire::client::BatchHeader;
 use dolake_core::wire::server::{AckStatus, ServerMessage};
 use serde_json::json;
 
+use crate::posts::Poster;
 use crate::real::Real;
 use crate::truth::{Batch, State};
 use crate::world::{Socket, Tag, What, World};
@@ -26,11 +27,13 @@ pub struct Producer {
     pub(crate) streams: Vec<usize>,
     /// The real protocol machine, where it is not played here.
     pub(crate) real: Option<Real>,
+    /// The client, where it sends by `POST /cdc`.
+    pub(crate) poster: Option<Poster>,
 }
 
 impl Producer {
     pub(crate) fn new(source: String, stream: usize) -> Producer {
-        Producer { source, streams: vec![stream], real: None }
+        Producer { source, streams: vec![stream], real: None, poster: None }
     }
 
     pub(crate) fn stream(&self) -> usize {
@@ -44,12 +47,14 @@ impl World {
         self.chance.turn_of(Some(producer));
         if self.producers[producer].real.is_some() {
             self.real_turn(producer);
+        } else if self.producers[producer].poster.is_some() {
+            self.post_turn(producer);
         } else {
             self.hold_connections(producer);
             self.make_batches(producer);
             self.send_due(producer);
         }
-        if !self.is_calm {
+        if !self.is_calm && self.producers[producer].poster.is_none() {
             self.misbehave(producer);
         }
         let delay = self.chance.work.at("turn").delay(1_000, self.plan.turn_ms * 1_000);
@@ -121,6 +126,9 @@ impl World {
         if !epoch.is_empty() {
             connect["sourceEpoch"] = json!(epoch);
         }
+        if self.truth.streams[stream].is_sparse {
+            connect["capabilities"]["sparse"] = json!(true);
+        }
         self.send_frame(conn, connect.to_string(), Tag::Other);
     }
 
@@ -157,7 +165,9 @@ impl World {
         for _ in 0..self.chance.work.at("batches").between(0, 3) {
             let now_ms = self.host_ms();
             let batch = self.truth.make(stream, &self.plan, now_ms, &mut self.chance.work);
-            if self.producers[producer].real.is_none() && self.chance.work.at("withhold").chance(self.faults.withhold) {
+            let obeys = self.producers[producer].poster.as_ref().is_some_and(|poster| poster.obeys);
+            let plays = self.producers[producer].real.is_none() && !obeys;
+            if plays && self.chance.work.at("withhold").chance(self.faults.withhold) {
                 self.count("batch withheld");
                 let later = self.now + self.chance.work.at("withheld for").between(100_000, 10_000_000);
                 let stays_away = self.plan.holes_close && self.chance.work.at("stays away").one_in(2);
@@ -362,30 +372,28 @@ impl World {
         match self.chance.work.at("ask what").below(8) {
             0 => self.send_frame(conn, heartbeat.to_string(), Tag::Other),
             1 => self.send_frame(conn, flush.to_string(), Tag::Other),
-            2 => self.call("POST", "/flush"),
-            3 => self.call("GET", "/status"),
-            4 => self.call("GET", "/metrics"),
-            5 => self.call("GET", "/health"),
-            6 => self.call("GET", "/v1/namespaces/default/tables"),
-            _ => self.call("GET", "/v1/namespaces/default/tables/users"),
+            2 => self.ask_over_http("POST", "/flush"),
+            3 => self.ask_over_http("GET", "/status"),
+            4 => self.ask_over_http("GET", "/metrics"),
+            5 => self.ask_over_http("GET", "/health"),
+            6 => self.ask_over_http("GET", "/v1/namespaces/default/tables"),
+            _ => {
+                let table = self.chance.work.at("load which table").pick(&crate::truth::TABLES);
+                self.ask_over_http("GET", &crate::checks::catalog::table_path(table));
+            }
         }
     }
 
-    fn call(&mut self, method: &str, path: &str) {
-        let call = CallId(self.next_call);
-        self.next_call += 1;
-        self.count("HTTP request");
-        let head = RequestHead { method: method.to_owned(), path: path.to_owned(), query: None, headers: Vec::new() };
-        self.queue.at(self.now + 1_000, What::Call(call, head, Bytes::new()));
-    }
-
-    fn start_over(&mut self, producer: usize) {
+    pub(crate) fn start_over(&mut self, producer: usize) {
         self.count("new epoch");
         let source = self.producers[producer].source.clone();
         let epoch = format!("e{}", self.producers[producer].streams.len() + 1);
         let former = self.producers[producer].stream();
         self.truth.streams[former].is_over = true;
         let stream = self.truth.open(source, epoch);
+        self.truth.streams[stream].is_sparse = self.truth.streams[former].is_sparse;
+        self.truth.streams[stream].may_overtake = self.truth.streams[former].may_overtake;
+        self.truth.streams[stream].is_unnumbered = self.truth.streams[former].is_unnumbered;
         self.producers[producer].streams.push(stream);
         for conn in self.open_sockets(producer) {
             self.cut(conn);

@@ -10,7 +10,7 @@ use dolake_core::{Seed, Timestamp};
 
 use dolake_core::wire::server::ServerMessage;
 
-use crate::truth::State;
+use crate::truth::{State, Stream};
 use crate::world::{START_MS, Tag, What, World};
 
 /// A producer's machine and what it was given.
@@ -30,9 +30,11 @@ pub struct Real {
 
 impl Real {
     /// A machine for a source and epoch; whether it trusts that numbers name the same events for ever.
-    pub(crate) fn new(source: &str, epoch: &str, skip_accepted: bool, seed: Seed) -> Real {
+    pub(crate) fn new(stream: &Stream, skip_accepted: bool, seed: Seed) -> Real {
+        let Stream { source, epoch, is_sparse, .. } = stream;
         let config = ProducerConfig {
-            source_epoch: (!epoch.is_empty()).then(|| epoch.to_owned()),
+            source_epoch: (!epoch.is_empty()).then(|| epoch.clone()),
+            sparse: *is_sparse,
             skip_accepted,
             window_batches: 8,
             base_retry_delay_ms: 50,
@@ -105,10 +107,9 @@ impl World {
     /// Gives a producer a new machine, which knows nothing: what was not accepted is offered again.
     pub(crate) fn begin_machine(&mut self, producer: usize) {
         let stream = self.producers[producer].stream();
-        let (source, epoch) = (&self.truth.streams[stream].source, &self.truth.streams[stream].epoch);
         let seed = Seed(u128::from(self.chance.work.at("producer seed").next()));
         let skip_accepted = self.chance.work.at("skips accepted").one_in(2);
-        self.producers[producer].real = Some(Real::new(source, epoch, skip_accepted, seed));
+        self.producers[producer].real = Some(Real::new(&self.truth.streams[stream], skip_accepted, seed));
     }
 
     pub(crate) fn step_producer(&mut self, producer: usize, event: ProducerEvent) {

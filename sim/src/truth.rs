@@ -110,6 +110,10 @@ pub struct Stream {
     pub is_over: bool,
     /// Its numbers are sparse by nature: it knows no holes.
     pub is_sparse: bool,
+    /// It is sparse, and its producer does not keep to what is asked of one: what it sends late may have been passed over.
+    pub may_overtake: bool,
+    /// Its batches have no numbers of their own: the last event's counts.
+    pub is_unnumbered: bool,
     /// So many batches at the start have their final answer.
     pub settled: usize,
     /// So many batches at the start are in the lake with all their events.
@@ -151,6 +155,8 @@ impl Truth {
             batches: Vec::new(),
             is_over: false,
             is_sparse: false,
+            may_overtake: false,
+            is_unnumbered: false,
             settled: 0,
             complete: 0,
         });
@@ -183,15 +189,23 @@ impl Truth {
         let jump = |rng: &mut Rng| {
             if rng.at("number jump").chance(plan.number_jumps) { rng.at("jump by").between(1, 5) } else { 0 }
         };
-        let number = last.as_ref().map_or(0, |batch| batch.number) + 1;
+        let is_sparse = self.streams[stream].is_sparse;
+        let mut number = last.as_ref().map_or(0, |batch| batch.number) + 1;
+        if is_sparse {
+            number += rng.at("sparse number").below(40);
+        }
         let mut sequence = last.as_ref().map_or(0, |batch| batch.range.1) + jump(rng);
         let mut events: Vec<Uid> = Vec::new();
         if let Some(last) = &last
+            && !is_sparse
             && rng.at("overlap").chance(plan.overlap)
         {
             let again = rng.at("overlap by").between(1, last.events.len() as u64) as usize;
             events.extend(&last.events[last.events.len() - again..]);
             sequence = last.range.1;
+        }
+        if is_sparse {
+            sequence += rng.at("sparse event").below(100);
         }
         for _ in 0..rng.at("events").between(1, plan.batch_events_max) {
             sequence +=
@@ -199,6 +213,7 @@ impl Truth {
             events.push(self.make_event(stream, sequence, plan, now_ms, false, rng));
         }
         let range = (self.events[events[0] as usize].sequence, sequence);
+        let number = if self.streams[stream].is_unnumbered { range.1 } else { number };
         let index = self.streams[stream].batches.len();
         for uid in &events {
             self.events[*uid as usize].batches.push(index);
@@ -246,7 +261,9 @@ impl Truth {
         let row_id = format!("row-{}", rng.at("row").below(20));
         let image = make_image(uid, plan, rng);
         let timestamp_ms = now_ms - rng.at("event age").below(1_000) as i64;
-        let former = (operation == "UPDATE").then(|| make_image(uid, plan, rng));
+        let mut former = (operation == "UPDATE").then(|| make_image(uid, plan, rng));
+        // Two of these would be more than an event may have.
+        former.iter_mut().for_each(|former| drop(former.remove("blob")));
         let (before, after) = match operation {
             "DELETE" => (Some(&image), None),
             _ => (former.as_ref(), Some(&image)),

@@ -69,6 +69,12 @@ pub enum What {
     Done(Op, Outcome),
     /// The machine's deadline passes, if it is still this one.
     Wake(u64),
+    /// A client's patience with its `POST /cdc` ends.
+    CallCut(CallId),
+    /// A client has the answer to its `POST /cdc`, or knows that there is none.
+    Heard(CallId, Option<crate::posts::Told>),
+    /// A reader that holds a version of a table reads its files.
+    ReadOld(String, String),
     /// A piece of a request's body reaches the machine.
     Body(CallId, Bytes, bool),
     /// A peer that did not read begins to.
@@ -204,6 +210,11 @@ pub struct World {
     pub(crate) next_conn: u64,
     pub(crate) calls: BTreeMap<CallId, (Micros, Bytes)>,
     pub(crate) next_call: u64,
+    pub(crate) operator: crate::operator::Operator,
+    /// The settings that the run begins with, and the widest of each limit that was asked for since.
+    pub(crate) widest: dolake_core::Config,
+    /// Requests with a batch, also those that are answered.
+    pub(crate) posts: BTreeMap<CallId, crate::posts::Post>,
     /// What must be in the lake when a flush that was asked for is said to be done.
     pub(crate) flush_asks: BTreeMap<CallId, Vec<Uid>>,
     pub(crate) producers: Vec<Producer>,
@@ -213,6 +224,8 @@ pub struct World {
     pub(crate) told: Option<VecDeque<Vec<Uid>>>,
     /// What each commit brought.
     pub(crate) brought: Vec<Vec<Uid>>,
+    /// What readers could see of each table so far.
+    pub(crate) versions: crate::checks::catalog::Versions,
     pub(crate) violation: Option<Violation>,
     pub(crate) is_calm: bool,
     pub(crate) calm_since: Micros,
@@ -253,12 +266,16 @@ impl World {
             next_conn: 1,
             calls: BTreeMap::new(),
             next_call: 1,
+            operator: crate::operator::Operator::default(),
+            widest: plan.config.clone(),
+            posts: BTreeMap::new(),
             flush_asks: BTreeMap::new(),
             producers: Vec::new(),
             truth: Truth::default(),
             view: LakeView::default(),
             told: None,
             brought: Vec::new(),
+            versions: crate::checks::catalog::Versions::default(),
             violation: None,
             is_calm: false,
             calm_since: 0,
@@ -278,7 +295,15 @@ impl World {
             let source = format!("shard-{n}");
             let stream = world.truth.open(source.clone(), epoch);
             world.producers.push(Producer::new(source, stream));
-            if world.chance.work.at("real producers").chance(world.plan.real_producers) {
+            let real = world.chance.work.at("real producers").chance(world.plan.real_producers);
+            let is_sparse = world.chance.work.at("sparse").chance(world.plan.sparse);
+            let obeys = is_sparse && !world.chance.work.at("sparse and hostile").one_in(3);
+            world.truth.streams[stream].is_sparse = is_sparse;
+            world.truth.streams[stream].may_overtake = is_sparse && !obeys;
+            let posts = world.chance.work.at("posts").chance(world.plan.posts);
+            if posts {
+                world.begin_posting(n as usize);
+            } else if obeys || (real && !is_sparse) {
                 world.begin_machine(n as usize);
             }
             let first_turn = world.chance.work.at("first turn").below(world.plan.turn_ms * 1_000);
@@ -425,6 +450,9 @@ impl World {
                     self.deliver(Event::BodyChunk { call, bytes, last }, Tag::Other);
                 }
             }
+            What::ReadOld(table, location) => self.read_old(&table, &location),
+            What::CallCut(call) => self.call_cut(call),
+            What::Heard(call, told) => self.heard(call, told),
             What::Reads(conn) => self.begin_to_read(conn),
             What::Blow => self.last_blow(),
             What::Sent(conn, bytes) => {
@@ -460,6 +488,9 @@ impl World {
 
     fn second(&mut self) {
         if !self.is_calm {
+            if self.chance.work.at("change settings").chance(self.plan.changes) {
+                self.change_settings();
+            }
             if self.chance.faults.at("outage").chance(self.faults.outage) {
                 let ms = self.chance.faults.at("outage for").between(500, 15_000);
                 self.outage_until = self.now + ms * 1_000;

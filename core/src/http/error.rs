@@ -149,6 +149,8 @@ pub struct HttpError {
     pub allow: Vec<&'static str>,
     /// More for programs; only in DoLake's own model.
     pub details: Option<Value>,
+    /// The same request never succeeds, whatever its kind says.
+    pub is_final: bool,
 }
 
 impl HttpError {
@@ -164,7 +166,15 @@ impl HttpError {
 
     /// An error in the model that belongs to the path.
     pub fn in_model(model: ErrorModel, kind: ErrorKind, message: impl Into<String>) -> HttpError {
-        HttpError { kind, model, message: message.into(), retry_after_ms: None, allow: Vec::new(), details: None }
+        HttpError {
+            kind,
+            model,
+            message: message.into(),
+            retry_after_ms: None,
+            allow: Vec::new(),
+            details: None,
+            is_final: false,
+        }
     }
 
     /// 501: `what`, a noun phrase, is foreseen but not in this version.
@@ -178,6 +188,12 @@ impl HttpError {
     pub fn retry_after_ms(mut self, ms: u64) -> HttpError {
         self.retry_after_ms = Some(ms);
         self
+    }
+
+    /// The same request is not to be sent again.
+    #[must_use]
+    pub fn finally(self) -> HttpError {
+        HttpError { is_final: true, ..self }
     }
 
     /// With more for programs.
@@ -206,8 +222,8 @@ impl HttpError {
                 "message": self.message, "type": self.kind.iceberg_type(), "code": self.kind.status(),
             }}),
             ErrorModel::Dolake => {
-                let mut error =
-                    json!({ "code": self.kind.code(), "message": self.message, "retryable": self.kind.retryable() });
+                let retryable = self.kind.retryable() && !self.is_final;
+                let mut error = json!({ "code": self.kind.code(), "message": self.message, "retryable": retryable });
                 if let Some(details) = &self.details {
                     error["details"] = details.clone();
                 }

@@ -168,31 +168,39 @@ impl Ingest {
                 self.stats.duplicates += 1;
                 self.ack(&arrived, AckStatus::Duplicate, 0, cx);
             }
-            Verdict::Wait { place } => self.waiting.entry(place).or_default().push(arrived),
-            Verdict::Refuse(refusal) => self.refuse(&arrived, &from_refusal(&refusal, cx), cx),
+            Verdict::Wait { place } if self.has_room(&batch, self.waiting_bytes, cx) => {
+                self.waiting_bytes += batch.frame.len() as u64;
+                self.waiting.entry(place).or_default().push(arrived);
+            }
+            Verdict::Wait { .. } => self.refuse_full(&arrived, cx),
+            Verdict::Refuse(refusal) => {
+                self.refuse(&arrived, &from_refusal(&refusal, cx), cx);
+                if let (Refusal::OtherConnection { .. }, Some(conn)) = (&refusal, speaker) {
+                    // Its producer connects anew, and sends in order all that is not acked.
+                    self.conns.shut(conn, "a sparse source sends on its newest connection only", cx.out);
+                }
+            }
             Verdict::Take(_) if stopping => {
                 let refused =
                     Refused::retry(NackReason::ShuttingDown, "DoLake is stopping: send it again when it is back", cx);
                 self.refuse_new(&arrived, &refused, cx);
             }
-            Verdict::Take(_) if !self.has_room(&batch, cx) => {
-                let refused = Refused::retry(
-                    NackReason::BufferFull,
-                    &format!(
-                        "{} bytes wait for the store, the limit is {}: send it again later",
-                        self.buffer.all().bytes,
-                        answers::capacity(cx)
-                    ),
-                    cx,
-                );
-                self.refuse_new(&arrived, &refused, cx);
-            }
+            Verdict::Take(_) if !self.has_room(&batch, 0, cx) => self.refuse_full(&arrived, cx),
             Verdict::Take(take) => self.journal(arrived, &take, cx),
         }
     }
 
-    fn has_room(&self, batch: &CdcBatch, cx: &Context<'_>) -> bool {
-        self.buffer.all().bytes + batch.frame.len() as u64 <= answers::capacity(cx) || mutant!(BufferLimitIgnored)
+    /// Whether a batch fits, `waiting` bytes being ahead of it.
+    fn has_room(&self, batch: &CdcBatch, waiting: u64, cx: &Context<'_>) -> bool {
+        let bytes = self.buffer.all().bytes + waiting + batch.frame.len() as u64;
+        bytes <= answers::capacity(cx) || mutant!(BufferLimitIgnored)
+    }
+
+    fn refuse_full(&mut self, arrived: &Arrived, cx: &mut Context<'_>) {
+        let (bytes, limit) = (self.buffer.all().bytes + self.waiting_bytes, answers::capacity(cx));
+        let message = format!("{bytes} bytes wait for the store, the limit is {limit}: send it again later");
+        let refused = Refused::retry(NackReason::BufferFull, &message, cx);
+        self.refuse_new(arrived, &refused, cx);
     }
 
     fn journal(&mut self, arrived: Arrived, take: &Take, cx: &mut Context<'_>) {
@@ -276,12 +284,14 @@ impl Ingest {
         self.find_ready(&name);
         let refused =
             Refused::retry(NackReason::InternalError, &format!("the journal failed ({why}): send it again"), cx);
-        self.refuse(&arrived, &refused, cx);
+        self.refuse_new(&arrived, &refused, cx);
         self.arrive_again(place, cx);
     }
 
     fn arrive_again(&mut self, place: u64, cx: &mut Context<'_>) {
-        for arrived in self.waiting.remove(&place).unwrap_or_default() {
+        let waiting = self.waiting.remove(&place).unwrap_or_default();
+        self.waiting_bytes -= waiting.iter().map(|arrived| arrived.batch.frame.len() as u64).sum::<u64>();
+        for arrived in waiting {
             if mutant!(WaitingForgotten) {
                 continue;
             }

@@ -34,7 +34,7 @@ const _: () = assert!(size_of::<ServerMessage>() <= ANSWER_BYTES);
 const CLOSE_NORMAL: u16 = 1000;
 
 /// WebSocket close code for a peer that breaks a rule.
-pub(crate) const CLOSE_POLICY: u16 = 1008;
+const CLOSE_POLICY: u16 = 1008;
 
 /// Names a message of one connection that is to be answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

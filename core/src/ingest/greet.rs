@@ -1,11 +1,10 @@
 //! The answer to `connect`: where the source stands.
 
-use crate::command::Command;
 use crate::context::Context;
 use crate::event::ConnId;
 use crate::ingest::Ingest;
 use crate::ingest::answers;
-use crate::ingest::conn::{CLOSE_POLICY, Ticket};
+use crate::ingest::conn::Ticket;
 use crate::ingest::source::{Greeting, Hello};
 use crate::wire::NackReason;
 use crate::wire::client::Connect;
@@ -39,8 +38,7 @@ impl Ingest {
         }
         self.stats.source_ahead += u64::from(greeting.source_ahead);
         if let Some(older) = greeting.superseded {
-            let reason = "a newer connection of this source took over".to_owned();
-            cx.out.push(Command::Close { conn: older, code: CLOSE_POLICY, reason });
+            self.conns.shut(older, "a newer connection of this source took over", cx.out);
         }
         let messages = self.greeting(&name, &epoch, connect.correlation_id, &greeting, cx);
         self.conns.answer_all(conn, ticket, messages, cx.now, cx.out);

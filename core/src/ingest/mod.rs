@@ -63,6 +63,8 @@ pub(crate) struct Ingest {
     flights: BTreeMap<u64, Flight>,
     /// Batches that wait for the fate of another one's save.
     waiting: BTreeMap<u64, Vec<Arrived>>,
+    /// Bytes of those that wait.
+    waiting_bytes: u64,
     /// Sources with an open hole or something else that time changes.
     timed: BTreeSet<String>,
     /// Journal reads to be tried again.
@@ -157,6 +159,7 @@ impl Ingest {
             restored: BTreeMap::new(),
             flights: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            waiting_bytes: 0,
             timed: BTreeSet::new(),
             reloads: Vec::new(),
         }

@@ -18,6 +18,17 @@ impl World {
         self.truth.streams[stream].batches[batch].events.iter().copied().find(|uid| !self.is_durable(*uid))
     }
 
+    /// A batch is acked, and was found to be durable.
+    pub(super) fn note_acked(&mut self, stream: usize, batch: usize) {
+        self.truth.streams[stream].batches[batch].acked = true;
+        if self.truth.streams[stream].is_sparse {
+            self.count("sparse batch acked");
+        }
+        self.bar_older_epochs(stream);
+        self.check_hole_size(stream);
+        self.last_ack = self.now;
+    }
+
     pub(super) fn batches_acked(&mut self, conn: ConnId, stream: usize, ack: &Ack) {
         let first = ack.first_sequence.unwrap_or(ack.sequence_number);
         self.count(match ack.status {
@@ -40,6 +51,10 @@ impl World {
                         );
                         return self.fail("order of answers", message);
                     }
+                    if ack.status == AckStatus::Duplicate && self.is_overtaken(stream, batch) {
+                        self.count("sparse batch too late");
+                        return;
+                    }
                     if let Some(uid) = self.lost_event(stream, batch) {
                         let event = describe(uid, &self.truth);
                         return self.fail(
@@ -47,7 +62,7 @@ impl World {
                             format!("batch {number} is acked {:?}, event {event} is nowhere", ack.status),
                         );
                     }
-                    let acked = &mut self.truth.streams[stream].batches[batch];
+                    let acked = &self.truth.streams[stream].batches[batch];
                     if acked.closed
                         && acked.closed_in == self.host.lives
                         && ack.status != AckStatus::Duplicate
@@ -55,10 +70,7 @@ impl World {
                     {
                         return self.fail("ack", format!("batch {number} was given up and is acked {:?}", ack.status));
                     }
-                    acked.acked = true;
-                    self.bar_older_epochs(stream);
-                    self.check_hole_size(stream);
-                    self.last_ack = self.now;
+                    self.note_acked(stream, batch);
                     if number == ack.sequence_number {
                         return;
                     }

@@ -7,7 +7,7 @@ use crate::world::World;
 impl World {
     /// After a transaction of the journal.
     pub(crate) fn check_journal_size(&mut self) {
-        let config = &self.plan.config;
+        let config = &self.widest;
         let fallback = if config.enable_fallback { config.max_fallback_size } else { 0 };
         let (buffered, limit) = (self.journal.buffered_bytes(), config.max_buffer_size + fallback);
         if buffered > limit {
@@ -25,7 +25,7 @@ impl World {
             return;
         }
         let waiting: u64 = batches[missing..].iter().filter(|batch| batch.acked).map(|batch| batch.events_bytes).sum();
-        let limit = self.plan.config.max_hole_bytes.min(self.plan.config.max_buffer_size / 2);
+        let limit = self.widest.max_hole_bytes.min(self.widest.max_buffer_size / 2);
         if waiting > limit {
             let number = batches[missing].number;
             self.fail(

@@ -2,6 +2,7 @@
 //! what was acked before, below the first hole, is in the lake or parked. Does not read other answers.
 
 use bytes::Bytes;
+use dolake_core::command::ResponseHead;
 use dolake_core::event::CallId;
 
 use crate::lake_view::describe;
@@ -33,10 +34,16 @@ impl World {
     }
 
     /// An HTTP request has its answer.
-    pub(crate) fn call_answered(&mut self, call: CallId, status: u16, body: &Bytes) {
+    pub(crate) fn call_answered(&mut self, call: CallId, head: &ResponseHead, body: &Bytes) {
+        let status = head.status;
         if self.calls.remove(&call).is_none() {
             return self.fail("http", format!("call {} is answered and was not open", call.0));
         }
+        if let Some(post) = self.posts.get(&call).copied() {
+            return self.post_answered(call, post, head, body);
+        }
+        self.check_settings(call, status, body);
+        self.check_catalog(call, status, body);
         self.check_flush(call, status, body);
         if !matches!(status, 200 | 404 | 503) {
             self.fail("http", format!("call {} is answered {status}: {}", call.0, String::from_utf8_lossy(body)));

@@ -7,15 +7,16 @@ impl World {
     /// A commit took effect: readers see it.
     pub(crate) fn commit_seen(&mut self) {
         self.count("commit");
-        let World { view, journal, store, truth, plan, location, .. } = self;
+        let World { view, journal, store, truth, widest, location, .. } = self;
         let before = view.events.len();
         if let Some(told) = &mut self.told {
             view.told(told.pop_front().unwrap_or_default());
-        } else if let Err(message) = view.refresh(journal, store, location, plan.config.max_snapshots, truth) {
+        } else if let Err(message) = view.refresh(journal, store, location, widest.max_snapshots, truth) {
             return self.fail("lake", message);
         } else {
             self.brought.push(view.fresh.clone());
         }
+        self.note_versions();
         if self.view.events.len() > before {
             self.truth.advance_complete(&self.view.events);
             self.check_phantoms();

@@ -67,7 +67,7 @@ impl World {
 
     /// Time in which what is accepted must be in the lake, in microseconds.
     fn allowed(&self) -> u64 {
-        let config = &self.plan.config;
+        let config = &self.widest;
         let hole_ms =
             if self.plan.holes_close { config.deduplication_window_ms + 2 * config.max_retry_delay_ms } else { 0 };
         (2 * config.flush_interval_ms + hole_ms + config.max_retry_delay_ms + 2_000) * 1_000

@@ -13,11 +13,12 @@ impl World {
         self.count("persisted mark");
         let told = self.sockets.get(&conn).map(|socket| &socket.told_closed);
         let of = &self.truth.streams[stream];
-        for batch in of.batches[of.complete..].iter().filter(|batch| batch.number <= mark) {
+        for (at, batch) in of.batches.iter().enumerate().skip(of.complete).filter(|(_, batch)| batch.number <= mark) {
             let missing = batch.events.iter().find(|uid| !self.view.events.contains(uid));
             if let Some(uid) = missing
                 && batch.state != State::Refused
                 && !told.is_some_and(|told| told.contains(&(stream, batch.number)))
+                && !self.is_overtaken(stream, at)
             {
                 let message =
                     format!("mark {mark} of stream {stream}: event {} is not in the lake", describe(*uid, &self.truth));

@@ -9,20 +9,25 @@
 //! |---|---|
 //! | [`ack`] | 1: what is acked is in the journal or in the lake at that moment |
 //! | [`mark`] | 1: what is called persisted is in the lake at that moment, with all below it |
+//! | [`post`] | 1 and 4: what `POST /cdc` says of a batch is true |
 //! | [`resume`] | 1: an `ok` passes nothing that is not durable, unless it was named as given up before |
 //! | [`refusal`] | 4: a batch is refused for good only for a reason that it gave; answers come in order |
 //! | [`http`] | every request is answered once |
 //! | [`lake`] | 2 and 5: each row is an event, once, value by value; history is a line; all objects are there |
+//! | [`catalog`] | 5: the catalog answers what the store has, and never goes back; old snapshots stay readable |
 //! | [`phantom`] | 4: what was refused and not sent again is not in the lake |
 //! | [`order`] | 3: nothing above an open hole is in the lake, no event is overtaken |
 //! | [`liveness`] | 7: all comes to an end once faults stop |
 //! | [`bounded`] | 6: the journal stays under its limits |
 //! | [`whole`] | 2 and 5: in the end, all that metadata says is so |
 //! | [`leftovers`] | 5: no data file is lost sight of, none that is named is deleted |
+//! | [`settings`] | 1: a change of settings that was confirmed is in force, one that was refused is not |
+//! | [`sparse`] | 1 and 2: of a sparse source that keeps to the order nothing is passed over |
 //! | [`end`] | 5 and 7: what is left when all is done |
 
 pub mod ack;
 pub mod bounded;
+pub mod catalog;
 pub mod end;
 pub mod http;
 pub mod lake;
@@ -31,8 +36,11 @@ pub mod liveness;
 pub mod mark;
 pub mod order;
 pub mod phantom;
+pub mod post;
 pub mod refusal;
 pub mod resume;
+pub mod settings;
+pub mod sparse;
 #[cfg(test)]
 mod tests;
 pub mod whole;

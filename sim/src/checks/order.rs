@@ -15,7 +15,7 @@ impl World {
             let arrived = |at: usize| stream.batches[at].events.iter().any(|uid| own(at, uid) && in_lake(uid));
             let from = stream.complete;
             let Some(highest) = (from..stream.batches.len()).rev().find(|at| arrived(*at)) else { continue };
-            let strict = !self.plan.holes_close && !stream.is_over;
+            let strict = !self.plan.holes_close && !stream.is_over && !stream.may_overtake;
             let missing = stream.batches[from..highest].iter().find(|batch| {
                 let whole = batch.events.iter().all(in_lake);
                 !whole && (strict || batch.acked)

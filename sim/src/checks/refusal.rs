@@ -34,7 +34,14 @@ impl World {
         }
         let Some(socket) = self.sockets.get_mut(&conn) else { return };
         match socket.expects.pop_front() {
-            Some(Tag::Batch(stream, batch)) => self.batch_refused(stream, batch, nack),
+            Some(Tag::Batch(stream, batch)) => {
+                let number = self.truth.streams[stream].batches[batch].number;
+                if number != nack.sequence_number {
+                    let message = format!("nack of {} where batch {number} waits", nack.sequence_number);
+                    return self.fail("order of answers", message);
+                }
+                self.batch_refused(stream, batch, nack.reason, nack.should_retry, &nack.error_message);
+            }
             Some(Tag::Impostor(_, number)) if number == nack.sequence_number => {}
             Some(Tag::Malformed) if !nack.should_retry => {}
             other => {
@@ -47,10 +54,19 @@ impl World {
         }
     }
 
-    fn batch_refused(&mut self, stream: usize, batch: usize, nack: &Nack) {
+    /// A batch is refused, on a socket or by `POST /cdc`.
+    pub(super) fn batch_refused(
+        &mut self,
+        stream: usize,
+        batch: usize,
+        reason: NackReason,
+        should_retry: bool,
+        why: &str,
+    ) {
         let holes_close = self.plan.holes_close;
         let over = self.truth.streams[stream].is_over;
         let remembered = self.is_remembered(stream, batch);
+        let overtaken = self.is_overtaken(stream, batch);
         let of = &mut self.truth.streams[stream];
         // Without an epoch, a batch that is covered and not known may be that of a producer that started over.
         let events = &of.batches[batch].events;
@@ -59,12 +75,8 @@ impl World {
         let batch = &mut of.batches[batch];
         batch.nacked += 1;
         let number = batch.number;
-        if number != nack.sequence_number {
-            let message = format!("nack of {} where batch {number} waits", nack.sequence_number);
-            return self.fail("order of answers", message);
-        }
-        if nack.should_retry
-            && nack.reason == NackReason::InvalidSequence
+        if should_retry
+            && reason == NackReason::InvalidSequence
             && batch.closed
             && batch.closed_in == self.host.lives
             && self.plan.overlap == 0
@@ -72,12 +84,11 @@ impl World {
             let message = format!("batch {number} of stream {stream} was given up and is to be sent again");
             return self.fail("refusal", message);
         }
-        if !nack.should_retry {
+        if !should_retry {
             let (acked, state) = (batch.acked, batch.state);
             self.count("batch refused for good");
-            if !(over || unsure || (holes_close && !acked)) {
-                let message =
-                    format!("batch {number} of stream {stream} (acked: {acked}, {state:?}): {}", nack.error_message);
+            if !(over || unsure || overtaken || (holes_close && !acked)) {
+                let message = format!("batch {number} of stream {stream} (acked: {acked}, {state:?}): {why}");
                 self.fail("refusal", message);
             }
         } else {

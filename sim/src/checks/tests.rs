@@ -3,11 +3,13 @@
 
 use bytes::Bytes;
 use dolake_core::Config;
+use dolake_core::command::ResponseHead;
 use dolake_core::event::{CallId, ConnId};
 use dolake_core::wire::NackReason;
 use dolake_core::wire::server::{Ack, AckStatus, Nack, ServerMessage};
 
 use crate::plan::{Faults, Plan};
+use crate::posts::Post;
 use crate::record::Recorder;
 use crate::truth::State;
 use crate::world::{Tag, World};
@@ -17,8 +19,18 @@ fn quiet(until: impl Fn(&World) -> bool) -> World {
     let config = Config { flush_interval_ms: 2_000, flush_threshold_ms: 1_000, ..Config::default() };
     let plan =
         Plan { config, faults: Faults::default(), sources: 1, batches: 12, asks: 0, real_producers: 0, ..Plan::of(1) };
-    let plan =
-        Plan { drift: 0, overlap: 0, number_jumps: 0, holes_close: false, turn_ms: 100, chaos_ms: 5_000, ..plan };
+    let plan = Plan {
+        drift: 0,
+        overlap: 0,
+        number_jumps: 0,
+        holes_close: false,
+        turn_ms: 100,
+        chaos_ms: 5_000,
+        sparse: 0,
+        posts: 0,
+        changes: 0,
+        ..plan
+    };
     let mut world = World::new(1, plan, false, Recorder::hashing());
     while !until(&world) {
         assert!(world.advance(), "the moment never came: {:?}", world.violation());
@@ -105,6 +117,16 @@ fn an_ack_of_what_is_not_durable() {
 }
 
 #[test]
+fn a_sparse_batch_that_is_nowhere_and_called_a_duplicate() {
+    let mut world = quiet(has_unanswered);
+    world.truth.streams[0].is_sparse = true;
+    // It may come too late only where a later one is durable.
+    world.truth.streams[0].may_overtake = true;
+    hear(&mut world, &ack(1, AckStatus::Duplicate));
+    expect(&world, "ack");
+}
+
+#[test]
 fn an_answer_out_of_order() {
     let mut world = quiet(has_unanswered);
     hear(&mut world, &ack(7, AckStatus::Buffered));
@@ -143,8 +165,62 @@ fn a_refusal_for_good_without_a_reason() {
 #[test]
 fn a_request_that_is_answered_twice() {
     let mut world = quiet(has_buffered);
-    world.call_answered(CallId(77), 200, &Bytes::new());
+    let head = ResponseHead { status: 200, headers: Vec::new() };
+    world.call_answered(CallId(77), &head, &Bytes::new());
     expect(&world, "http");
+}
+
+#[test]
+fn a_post_that_is_said_to_be_taken_and_is_nowhere() {
+    let mut world = quiet(has_unanswered);
+    world.calls.insert(CallId(7), (0, Bytes::new()));
+    world.posts.insert(CallId(7), Post { producer: 0, stream: 0, batch: 0, is_deaf: false });
+    let events = world.truth.streams[0].batches[0].events.len();
+    let body = format!("{{\"eventsReceived\":{events},\"eventsAccepted\":{events},\"duplicates\":0}}");
+    world.call_answered(CallId(7), &ResponseHead { status: 200, headers: Vec::new() }, &Bytes::from(body));
+    expect(&world, "post");
+}
+
+#[test]
+fn a_table_that_is_answered_as_it_was_before() {
+    let mut world = quiet(has_committed);
+    let (table, location) = world.view.metadata().next().cloned().expect("a table");
+    let metadata = world.store.get(location.strip_prefix("s3://lake/sim/").expect("it lies in the store")).cloned();
+    let metadata = String::from_utf8(metadata.expect("it is there").to_vec()).expect("text");
+    let answer =
+        |location: &str| Bytes::from(format!("{{\"metadata-location\":{location:?},\"metadata\":{metadata}}}"));
+    let ask = |world: &mut World, call: u64, location: &str| {
+        world.calls.insert(CallId(call), (0, Bytes::new()));
+        world.note_catalog_asked(CallId(call), &super::catalog::table_path(&table));
+        let head = ResponseHead { status: 200, headers: Vec::new() };
+        world.call_answered(CallId(call), &head, &answer(location));
+    };
+    ask(&mut world, 7, &location);
+    assert_eq!(world.violation(), None);
+    ask(&mut world, 8, &location.replace("metadata/", "metadata/0"));
+    expect(&world, "catalog");
+}
+
+#[test]
+fn a_held_snapshot_of_which_a_file_is_gone() {
+    let mut world = quiet(has_committed);
+    let (table, location) = world.view.metadata().next().cloned().expect("a table");
+    world.read_old(&table, &location);
+    assert_eq!(world.violation(), None);
+    let keys: Vec<String> = world.store.objects().map(|(key, _)| key.clone()).collect();
+    keys.iter().filter(|key| key.ends_with(".parquet")).for_each(|key| world.store.lose(key));
+    world.read_old(&table, &location);
+    expect(&world, "catalog");
+}
+
+#[test]
+fn a_setting_that_nobody_wanted() {
+    let mut world = quiet(has_buffered);
+    world.calls.insert(CallId(7), (0, Bytes::new()));
+    world.operator.possible.insert("maxSnapshots", vec![2, 5]);
+    let body = Bytes::from_static(b"{\"flushIntervalMs\":500,\"maxSnapshots\":1000}");
+    world.call_answered(CallId(7), &ResponseHead { status: 200, headers: Vec::new() }, &body);
+    expect(&world, "settings");
 }
 
 #[test]

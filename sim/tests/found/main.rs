@@ -5,6 +5,8 @@
 
 mod ack_before_save;
 mod forgotten_events;
+mod post;
+mod sparse;
 mod unknown_commit;
 
 use dolake_sim::run::{Told, play};

@@ -144,7 +144,7 @@ impl Source {
         let sparse = known.map_or(sparse, |epoch| epoch.opening.sparse);
         let is_new = known.is_none_or(|epoch| events.1 >= epoch.all.complete_end());
         let other_blocks = self.awaited.as_ref().is_some_and(|awaited| {
-            &*awaited.epoch == name && awaited.number != number && awaited.blocks(now, rules.window_ms)
+            &*awaited.epoch == name && awaited.number < number && awaited.blocks(now, rules.window_ms)
         });
         if sparse && is_new && !other_blocks {
             self.awaited = Some(Awaited { epoch: name.into(), number, events, since: now, given_up: !retry });
@@ -294,9 +294,14 @@ impl Case<'_> {
                 None => Verdict::Refuse(Refusal::NumberPassed { number, complete, event }),
             };
         }
-        let refusal = if self.epoch.opening.sparse { self.refuse_for_sparse() } else { self.refuse_for_hole() };
+        let is_sparse = self.epoch.opening.sparse;
+        let refusal = if is_sparse { self.refuse_for_sparse() } else { self.refuse_for_hole() };
         if let Some(refusal) = refusal {
             return Verdict::Refuse(refusal);
+        }
+        // It would cover what the one before holds, and that one may yet be lost: no hole would tell.
+        if let Some(place) = self.source.last_pending().filter(|_| is_sparse) {
+            return Verdict::Wait { place };
         }
         let taken = uncovered.and_then(|uncovered| taken_ranges(self.arrival.events, uncovered));
         if taken.as_ref().is_some_and(|taken| taken.len() > TAKEN_RANGES_MAX) {
@@ -322,13 +327,14 @@ impl Case<'_> {
 
     fn refuse_for_sparse(&self) -> Option<Refusal> {
         let Arrival { number, conn, .. } = *self.arrival;
-        let older = self.source.sparse_conn.is_some_and(|newest| conn.is_some_and(|conn| conn != newest));
-        if older {
-            return Some(Refusal::OlderConnection { number });
+        // Also where none has said `connect` in this life: what came before on this connection may have been lost with the
+        // life before, and no number tells.
+        if conn.is_some() && conn != self.source.sparse_conn {
+            return Some(Refusal::OtherConnection { number });
         }
         let awaited = self.source.awaited.as_ref().filter(|awaited| *awaited.epoch == *self.epoch.name)?;
         let has_come = self.index.is_some_and(|index| self.source.known.get((index, awaited.number)).is_some());
-        if awaited.number != number && !has_come && awaited.blocks(self.now, self.rules.window_ms) {
+        if awaited.number < number && !has_come && awaited.blocks(self.now, self.rules.window_ms) {
             return Some(Refusal::AwaitsRefused { number, awaited: awaited.number });
         }
         let full = self.epoch.closed.len() >= CLOSED_RANGES_MAX;

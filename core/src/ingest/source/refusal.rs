@@ -139,9 +139,11 @@ pub enum Refusal {
         /// The refused one.
         awaited: u64,
     },
-    /// Sparse: the source has connected anew.
-    #[error("batch {number} came on an older connection: a sparse source sends on its newest connection only")]
-    OlderConnection {
+    /// Sparse: the source has connected anew, or not since the machine began its life.
+    #[error(
+        "batch {number} came on another connection than the newest `connect`: a sparse source sends on that one only"
+    )]
+    OtherConnection {
         /// The number.
         number: u64,
     },
@@ -155,7 +157,7 @@ impl Refusal {
             Refusal::BehindHole { .. }
             | Refusal::TooManyHoles { .. }
             | Refusal::AwaitsRefused { .. }
-            | Refusal::OlderConnection { .. } => true,
+            | Refusal::OtherConnection { .. } => true,
             Refusal::NumberTaken { .. }
             | Refusal::NumberPassed { .. }
             | Refusal::InClosedHole { .. }
@@ -181,7 +183,7 @@ impl Refusal {
             | Refusal::TooManyClosed { .. }
             | Refusal::TooManyEpochs { .. }
             | Refusal::TooManyPieces { .. }
-            | Refusal::OlderConnection { .. } => None,
+            | Refusal::OtherConnection { .. } => None,
         }
     }
 }

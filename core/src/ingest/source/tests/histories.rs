@@ -298,7 +298,7 @@ impl World {
             | Refusal::TooManyEpochs { .. }
             | Refusal::TooManyPieces { .. }
             | Refusal::AwaitsRefused { .. }
-            | Refusal::OlderConnection { .. } => panic!("{made:?}: {refusal}"),
+            | Refusal::OtherConnection { .. } => panic!("{made:?}: {refusal}"),
         }
     }
 

@@ -50,8 +50,24 @@ fn the_newest_connection_wins() {
     assert_eq!(lab.send_as(on(2, 1)), "taken 1");
     assert_eq!(
         lab.send_as(on(1, 2)),
-        "retry: batch 2 came on an older connection: a sparse source sends on its newest connection only"
+        "retry: batch 2 came on another connection than the newest `connect`: a sparse source sends on that one only"
     );
+}
+
+#[test]
+fn a_connection_that_outlived_the_machine_says_connect_before_it_goes_on() {
+    let mut lab = Lab::new();
+    let hello = Hello { epoch: "e", last_ack: 0, sparse: true, conn: Some(ConnId(1)) };
+    let on = |number| Sent { conn: Some(ConnId(1)), ..sparse(number, number * 10, number * 10) };
+    lab.source.connect(hello, lab.now);
+    assert_eq!(lab.send_as(on(1)), "taken 1");
+    lab.save();
+    lab.restart();
+    // Batch 2 was lost on its way to the journal; batch 3 follows on the same socket.
+    assert!(lab.send_as(on(3)).starts_with("retry: batch 3 came on another connection"));
+    lab.source.connect(Hello { conn: Some(ConnId(2)), ..hello }, lab.now);
+    let anew = |number| Sent { conn: Some(ConnId(2)), ..on(number) };
+    assert_eq!((lab.send_as(anew(2)), lab.send_as(anew(3))), ("taken 1".to_owned(), "taken 1".to_owned()));
 }
 
 #[test]
@@ -59,8 +75,39 @@ fn after_a_retryable_nack_everything_is_nacked_until_that_batch_has_come() {
     let mut lab = refused();
     assert_eq!(lab.send_as(sparse(30, 301, 310)), AWAITED);
     assert_eq!(lab.send_as(sparse(10, 101, 110)), "duplicate");
-    assert_eq!(lab.issue(sparse(20, 201, 210)).1, "taken 10");
-    assert_eq!(lab.issue(sparse(30, 301, 310)).1, "taken 10", "it has come, if only its save succeeds");
+    let (place, answer) = lab.issue(sparse(20, 201, 210));
+    assert_eq!(answer, "taken 10");
+    assert_eq!(
+        lab.send_as(sparse(30, 301, 310)),
+        format!("wait for {place}"),
+        "it has come, if only its save succeeds"
+    );
+    lab.source.durable(place, lab.now);
+    assert_eq!(lab.send_as(sparse(30, 301, 310)), "taken 10");
+}
+
+#[test]
+fn what_is_lost_on_its_way_to_the_journal_is_not_passed_over() {
+    let mut lab = Lab::new();
+    let (place, _) = lab.issue(sparse(20, 201, 210));
+    assert_eq!(lab.send_as(sparse(30, 301, 310)), format!("wait for {place}"));
+    lab.source.forget(place, lab.now);
+    lab.refuse(20, (201, 210), true);
+    assert_eq!(lab.send_as(sparse(30, 301, 310)), AWAITED);
+    assert_eq!(lab.send_as(sparse(20, 201, 210)), "taken 10");
+    assert_eq!(lab.send_as(sparse(30, 301, 310)), "taken 10");
+}
+
+#[test]
+fn of_several_refused_batches_the_lowest_is_awaited() {
+    let mut lab = refused();
+    lab.refuse(40, (401, 410), true);
+    assert_eq!(lab.send_as(sparse(30, 301, 310)), AWAITED);
+    lab.refuse(15, (151, 160), true);
+    assert!(lab.send_as(sparse(20, 201, 210)).contains("before batch 15"));
+    for number in [15, 20, 30, 40] {
+        assert_eq!(lab.send_as(sparse(number, number * 10 + 1, number * 10 + 10)), "taken 10");
+    }
 }
 
 #[test]

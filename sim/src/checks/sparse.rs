@@ -1,0 +1,16 @@
+//! Promises 1 and 2 for sources whose numbers are sparse by nature: nobody can tell a number that was passed over from one
+//! that never was, so what such a source sends must come in order. Of one that keeps to that nothing is passed over,
+//! whatever fails: every other check is held to it in full. One that sends in any order loses what it sends too late:
+//! this says which batches those are. Does not see what a source itself calls acked in its `connect`.
+
+use crate::world::World;
+
+impl World {
+    /// Whether a batch came too late by its own producer's doing: a later one was durable before it.
+    pub(crate) fn is_overtaken(&self, stream: usize, batch: usize) -> bool {
+        let of = &self.truth.streams[stream];
+        of.may_overtake
+            && of.batches[batch].events.iter().any(|uid| !self.is_durable(*uid))
+            && of.batches[batch + 1..].iter().any(|later| later.events.iter().any(|uid| self.is_durable(*uid)))
+    }
+}
