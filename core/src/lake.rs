@@ -137,11 +137,6 @@ impl Lake {
     pub fn deadline(&self) -> Option<Deadline> {
         self.rooms.deadline(self.clock.now())
     }
-
-    /// Sockets that are open, for tests of hosts.
-    pub fn open_connections(&self) -> Vec<ConnId> {
-        self.rooms.ingest.conns.ids().collect()
-    }
 }
 
 impl Rooms {

@@ -110,6 +110,11 @@ impl World {
         let is_deaf = !self.is_calm && self.chance.net.at("answer lost").chance(self.faults.call_cut);
         let delay = self.chance.net.at("request").between(200, 20_000);
         let call = self.call("POST", "/cdc", vec![("x-client-id".to_owned(), source)], body, delay);
+        let (number, range) =
+            (self.truth.streams[stream].batches[batch].number, self.truth.streams[stream].batches[batch].range);
+        self.tell(|| {
+            format!("client {producer} asks {}: POST /cdc, batch {number} of stream {stream}, events {range:?}", call.0)
+        });
         self.posts.insert(call, Post { producer, stream, batch, is_deaf });
         if let Some(poster) = &mut self.producers[producer].poster {
             poster.open.push(call);
@@ -147,6 +152,7 @@ impl World {
         let Some(poster) = &mut self.producers[post.producer].poster else { return };
         let Some(at) = poster.open.iter().position(|open| *open == call) else { return };
         poster.open.remove(at);
+        self.tell(|| format!("client {} has the answer to {}: {told:?}", post.producer, call.0));
         let again_after = self.now + self.chance.net.at("again after").between(1_000, 500_000);
         let batch = &mut self.truth.streams[post.stream].batches[post.batch];
         if batch.state == State::Acked {

@@ -170,7 +170,9 @@ impl World {
             if plays && self.chance.work.at("withhold").chance(self.faults.withhold) {
                 self.count("batch withheld");
                 let later = self.now + self.chance.work.at("withheld for").between(100_000, 10_000_000);
-                let stays_away = self.plan.holes_close && self.chance.work.at("stays away").one_in(2);
+                // A hole of a source without a connection stays open for an hour.
+                let is_connected = self.producers[producer].poster.is_none();
+                let stays_away = self.plan.holes_close && is_connected && self.chance.work.at("stays away").one_in(2);
                 let batch = &mut self.truth.streams[stream].batches[batch];
                 batch.absent = stays_away;
                 batch.state = State::Due(later);

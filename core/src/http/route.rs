@@ -51,25 +51,6 @@ pub enum Route {
     },
 }
 
-impl Route {
-    /// Whether the answer depends on the request's body, so that it must be read first.
-    pub fn wants_body(&self) -> bool {
-        match self {
-            Route::Cdc(_) | Route::PatchSettings => true,
-            Route::Health
-            | Route::Status
-            | Route::Metrics { .. }
-            | Route::Flush
-            | Route::Settings
-            | Route::Wait(_)
-            | Route::MemoryStats
-            | Route::WriteStats
-            | Route::Catalog(_)
-            | Route::NotImplemented { .. } => false,
-        }
-    }
-}
-
 /// How the events of a POST `/cdc` are written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyFormat {

@@ -22,11 +22,6 @@ pub fn manifest(location: &str, name: Uuid, n: usize) -> String {
     location_join(location, &format!("metadata/{name}-m{n}.avro"))
 }
 
-/// `{location}/metadata/version-hint.text`.
-pub fn version_hint_file(location: &str) -> String {
-    location_join(location, "metadata/version-hint.text")
-}
-
 /// What `version-hint.text` holds, so that a scan of the bare folder finds the metadata: the file's name without
 /// `.metadata.json`, such as `00002-0f3c…`.
 pub fn version_hint(metadata_location: &str) -> &str {

@@ -286,6 +286,16 @@ impl Ingest {
             Refused::retry(NackReason::InternalError, &format!("the journal failed ({why}): send it again"), cx);
         self.refuse_new(&arrived, &refused, cx);
         self.arrive_again(place, cx);
+        if let Origin::Conn(conn, _) = arrived.origin
+            && self.conns.introduction(conn).is_some_and(|said| said.sparse)
+        {
+            // More than this one may be missing, and of a sparse source just one is remembered: all is sent again, in order.
+            self.conns.shut(
+                conn,
+                "a batch of a sparse source was lost on its way to the journal: connect again",
+                cx.out,
+            );
+        }
     }
 
     fn arrive_again(&mut self, place: u64, cx: &mut Context<'_>) {

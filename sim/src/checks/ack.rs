@@ -53,7 +53,10 @@ impl World {
                     }
                     if ack.status == AckStatus::Duplicate && self.is_overtaken(stream, batch) {
                         self.count("sparse batch too late");
-                        return;
+                        if number == ack.sequence_number {
+                            return;
+                        }
+                        continue;
                     }
                     if let Some(uid) = self.lost_event(stream, batch) {
                         let event = describe(uid, &self.truth);

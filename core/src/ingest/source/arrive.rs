@@ -143,13 +143,18 @@ impl Source {
         let known = index.map(|index| &self.epochs[index]);
         let sparse = known.map_or(sparse, |epoch| epoch.opening.sparse);
         let is_new = known.is_none_or(|epoch| events.1 >= epoch.all.complete_end());
-        let other_blocks = self.awaited.as_ref().is_some_and(|awaited| {
-            &*awaited.epoch == name && awaited.number < number && awaited.blocks(now, rules.window_ms)
-        });
-        if sparse && is_new && !other_blocks {
+        if sparse && is_new && self.blocked_by(name, number, now, rules).is_none() {
             self.awaited = Some(Awaited { epoch: name.into(), number, events, since: now, given_up: !retry });
             self.unsaved = true;
         }
+    }
+
+    /// Sparse: the refused batch that has to come before this one, and has not.
+    fn blocked_by(&self, epoch: &str, number: u64, now: MachineTime, rules: &Rules) -> Option<u64> {
+        let awaited = self.awaited.as_ref().filter(|awaited| *awaited.epoch == *epoch)?;
+        let has_come = self.find(epoch).is_some_and(|index| self.known.get((index, awaited.number)).is_some());
+        let blocks = awaited.number < number && !has_come && awaited.blocks(now, rules.window_ms);
+        blocks.then_some(awaited.number)
     }
 
     /// A batch was refused without retry: if it was awaited, it no longer is.
@@ -332,10 +337,8 @@ impl Case<'_> {
         if conn.is_some() && conn != self.source.sparse_conn {
             return Some(Refusal::OtherConnection { number });
         }
-        let awaited = self.source.awaited.as_ref().filter(|awaited| *awaited.epoch == *self.epoch.name)?;
-        let has_come = self.index.is_some_and(|index| self.source.known.get((index, awaited.number)).is_some());
-        if awaited.number < number && !has_come && awaited.blocks(self.now, self.rules.window_ms) {
-            return Some(Refusal::AwaitsRefused { number, awaited: awaited.number });
+        if let Some(awaited) = self.source.blocked_by(&self.epoch.name, number, self.now, self.rules) {
+            return Some(Refusal::AwaitsRefused { number, awaited });
         }
         let full = self.epoch.closed.len() >= CLOSED_RANGES_MAX;
         full.then_some(Refusal::TooManyClosed { number, limit: CLOSED_RANGES_MAX })

@@ -87,6 +87,17 @@ fn after_a_retryable_nack_everything_is_nacked_until_that_batch_has_come() {
 }
 
 #[test]
+fn what_is_refused_while_the_awaited_one_is_on_its_way_is_awaited_next() {
+    let mut lab = refused();
+    let (place, _) = lab.issue(sparse(20, 201, 210));
+    lab.refuse(30, (301, 310), true);
+    lab.source.durable(place, lab.now);
+    assert!(lab.send_as(sparse(40, 401, 410)).contains("before batch 30"));
+    assert_eq!(lab.send_as(sparse(30, 301, 310)), "taken 10");
+    assert_eq!(lab.send_as(sparse(40, 401, 410)), "taken 10");
+}
+
+#[test]
 fn what_is_lost_on_its_way_to_the_journal_is_not_passed_over() {
     let mut lab = Lab::new();
     let (place, _) = lab.issue(sparse(20, 201, 210));
