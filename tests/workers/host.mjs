@@ -23,6 +23,7 @@ export class DoLake extends Product {
   async fetch(request) {
     switch (new URL(request.url).pathname) {
       case '/lakehouse/probe': return Response.json({ ...this.figures, alarm: await this.#ctx.storage.getAlarm(), sockets: this.#ctx.getWebSockets().length });
+      case '/lakehouse/abort': return this.#ctx.abort('a test wants it');
       default: return super.fetch(request);
     }
   }
@@ -82,7 +83,7 @@ export class Host {
     this.url = url;
   }
 
-  /** Puts the object away, its sockets asleep (`hibernate`) or cut (`close`). */
+  /** Puts the object away once it rests, its sockets asleep (`hibernate`) or cut (`close`). */
   async evict(webSockets, name = 'default') {
     await this.miniflare.unsafeEvictDurableObject('my-lakehouse', 'DoLake', { name, webSockets });
   }
@@ -148,6 +149,7 @@ async function main() {
       await actions[url.pathname](url.searchParams);
       response.end('done\n');
     } catch (error) {
+      console.error(error);
       response.writeHead(500).end(String(error?.stack ?? error));
     }
     if (url.pathname === '/stop') process.exit(0);

@@ -171,6 +171,7 @@ class Producer(threading.Thread):
         self.reconnects = 0
         self.exhausted = False
         self.enough = threading.Event()
+        self.held = threading.Event()
         self.failure = None
 
     def run(self):
@@ -211,7 +212,7 @@ class Producer(threading.Thread):
                     time.sleep(self.pause * self.chance.random())
 
     def _next(self, socket):
-        if self.enough.is_set() or self.exhausted:
+        if self.enough.is_set() or self.exhausted or self.held.is_set():
             return False
         events = next(self.batches, None)
         if events is None:

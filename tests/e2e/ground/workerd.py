@@ -65,8 +65,13 @@ class Workerd(Dolake):
             return Answer(answer.status, answer.getheaders(), answer.read())
 
     def evict(self, sockets="close"):
-        """Puts the object away. Its sockets live on (`hibernate`) or are cut (`close`)."""
+        """Puts the object away once it rests. Its sockets live on (`hibernate`) or are cut (`close`)."""
         self.act("evict", webSockets=sockets)
+
+    def abort(self):
+        """Puts the object away in the midst of everything: what is not durable is lost, its sockets are cut."""
+        answer = self.get("/lakehouse/abort")
+        assert answer.status == 500, answer
 
     def probe(self):
         """What the object costs and holds at this moment; wakes it."""
