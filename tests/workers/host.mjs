@@ -85,7 +85,11 @@ export class Host {
 
   /** Puts the object away once it rests, its sockets asleep (`hibernate`) or cut (`close`). */
   async evict(webSockets, name = 'default') {
-    await this.miniflare.unsafeEvictDurableObject('my-lakehouse', 'DoLake', { name, webSockets });
+    try {
+      await this.miniflare.unsafeEvictDurableObject('my-lakehouse', 'DoLake', { name, webSockets });
+    } catch (error) {
+      if (!/not currently running/.test(String(error))) throw error;
+    }
   }
 
   async bucket() {

@@ -278,14 +278,15 @@ export class Life {
         this.#machine.work();
       }, 0);
     }
-    if (isBusy && this.#rest === null) {
-      // The object must not be put away while something is under way.
+    this.#wakeup.want(this.#machine.deadlineMs, isBusy);
+    const isRestless = isBusy || this.#wakeup.hasTimer;
+    if (isRestless && this.#rest === null) {
+      // Without an event that is not over yet the object may be put away, and I/O is refused.
       this.#ctx.waitUntil(new Promise((rest) => (this.#rest = () => rest(undefined))));
-    } else if (!isBusy && this.#rest !== null) {
+    } else if (!isRestless && this.#rest !== null) {
       this.#rest();
       this.#rest = null;
     }
-    this.#wakeup.want(this.#machine.deadlineMs, isBusy);
   }
 
   /** @param {Error} error */

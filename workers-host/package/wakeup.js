@@ -57,6 +57,11 @@ export class Wakeup {
     }
   }
 
+  /** Whether a timer runs. */
+  get hasTimer() {
+    return this.#timerAt !== Infinity;
+  }
+
   /** No timer any more. */
   end() {
     clearTimeout(this.#timer);
