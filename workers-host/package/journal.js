@@ -9,6 +9,7 @@
  * @property {(from: Uint8Array, until: Uint8Array, keysOnly: boolean, limit: number | null) => Promise<Entry[]>} load
  * @property {(writes: Write[]) => void} save all of them or none; throws if none
  * @property {() => Promise<void>} sync resolves when all saves so far are durable
+ * @property {boolean} hasSmallRows a value may take many of them
  * @property {number} rowsWritten since the object woke, as they are billed
  */
 
@@ -34,6 +35,7 @@ const NOTHING = new Uint8Array(0);
 
 class SqlJournal {
   #storage;
+  hasSmallRows = false;
   rowsWritten = 0;
 
   /** @param {DurableObjectStorage} storage */
@@ -102,6 +104,7 @@ export class KeyValueJournal {
   #storage;
   /** Pieces of the entries that have more than one. Whatever is written over or removed was loaded or written before. */
   #pieces = new Map();
+  hasSmallRows = true;
   rowsWritten = 0;
 
   /** @param {Pick<DurableObjectStorage, 'list' | 'put' | 'delete' | 'sync'>} storage */

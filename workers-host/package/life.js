@@ -58,6 +58,7 @@ export class Life {
   async begin(config) {
     const { control, batches } = this.#machine.savedRanges;
     const saved = {
+      hasSmallRows: this.#journal.hasSmallRows,
       seed: crypto.getRandomValues(new Uint8Array(16)),
       config,
       control: await this.#journal.load(control.from, control.until, false, null),
@@ -105,6 +106,8 @@ export class Life {
   /** @param {WebSocket} socket @param {string | ArrayBuffer} message */
   received(socket, message) {
     this.#machine.received(this.#nameOf(socket), message);
+    // Else a stream of messages would leave no turn to the work, and the buffer would fill up.
+    if (this.#isWorking) this.#machine.work();
   }
 
   /** @param {WebSocket} socket */

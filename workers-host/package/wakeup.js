@@ -64,6 +64,7 @@ export class Wakeup {
 
   /** No timer any more. */
   end() {
+    if (this.#timerAt === Infinity) return;
     clearTimeout(this.#timer);
     this.#timerAt = Infinity;
   }

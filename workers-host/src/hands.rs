@@ -14,7 +14,7 @@ pub trait Hands {
     fn close(&mut self, conn: ConnId, code: u16, reason: &str);
     /// Leaves bytes with a socket that may outlive the machine.
     fn attach(&mut self, conn: ConnId, bytes: &[u8]);
-    /// Makes a transaction of these writes; its end is reported when it is durable.
+    /// Makes a transaction of these writes, whose values are packed; its end is reported when it is durable.
     fn save(&mut self, number: Number, writes: &[Write]);
     /// Reads the journal.
     fn load(&mut self, number: Number, from: &[u8], until: &[u8], keys_only: bool, limit: Option<u32>);

@@ -12,7 +12,7 @@ use dolake_core::{Event, Lake, Timestamp};
 
 use crate::hands::{Hands, Number};
 use crate::outcome::{self, Kind};
-use crate::rows;
+use crate::{pack, rows};
 
 /// Store commands that run at once: Workers let six connections be open, and one stays for the user's own code.
 const STORE_RUNNING_MAX: usize = 5;
@@ -31,6 +31,8 @@ pub struct Host<H> {
     store_running: usize,
     work: ClassQueue<(Op, Encoder)>,
     work_waiting: usize,
+    /// Whether the journal's values are compressed.
+    compress: bool,
     /// Bytes that went to each socket since its peer last said anything.
     unread: BTreeMap<ConnId, usize>,
     /// Reused from step to step.
@@ -84,8 +86,8 @@ pub enum StoreEnd {
 }
 
 impl<H: Hands> Host<H> {
-    /// Puts the machine and its hands together.
-    pub fn new(lake: Lake, hands: H) -> Host<H> {
+    /// Puts the machine and its hands together. `compress`: see [`pack`].
+    pub fn new(lake: Lake, hands: H, compress: bool) -> Host<H> {
         Host {
             lake,
             hands,
@@ -94,6 +96,7 @@ impl<H: Hands> Host<H> {
             store_running: 0,
             work: ClassQueue::default(),
             work_waiting: 0,
+            compress,
             unread: BTreeMap::new(),
             commands: Vec::new(),
         }
@@ -187,7 +190,7 @@ impl<H: Hands> Host<H> {
             |message: &str| Outcome::Unknown(Failure { message: format!("journal: {message}"), retry_after_ms: None });
         let outcome = match found.map(rows::decode) {
             Ok(Some(entries)) => Outcome::Loaded(entries),
-            Ok(None) => failed("its entries are cut short"),
+            Ok(None) => failed("its entries cannot be read"),
             Err(message) => failed(message),
         };
         self.ended(now, number, |_| outcome);
@@ -234,7 +237,7 @@ impl<H: Hands> Host<H> {
             Command::Attach { conn, bytes } => self.hands.attach(conn, &bytes),
             Command::Save { op, writes } => {
                 self.running.insert(op.n, Running { op, what: What::Save });
-                self.hands.save(op.n, &writes);
+                self.hands.save(op.n, &pack::pack_all(writes, self.compress));
             }
             Command::Load { op, from, until, keys_only, limit } => {
                 self.running.insert(op.n, Running { op, what: What::Load });

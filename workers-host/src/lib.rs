@@ -14,6 +14,7 @@ pub mod hands;
 pub mod host;
 pub mod open;
 pub mod outcome;
+pub mod pack;
 pub mod rows;
 #[cfg(target_arch = "wasm32")]
 pub mod wasm;

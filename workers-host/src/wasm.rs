@@ -192,10 +192,11 @@ extern "C" fn saved_ranges() -> u32 {
     u32::from_le_bytes(bounds.map(|bound| <[u8; 1]>::try_from(bound).expect("a bound is one byte")[0]))
 }
 
-/// Begins the life. `seed`: 16 bytes of chance. Entries are encoded as in [`rows`]. 1: it lives; 0: it was refused.
+/// Begins the life. `seed`: 16 bytes of chance. `compress`: whether rows of the storage are small. Entries are encoded as in [`rows`]. 1: it lives; 0: it was refused.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn begin(
     now_ms: f64,
+    compress: u32,
     seed: *mut u8,
     config: *mut u8,
     config_len: usize,
@@ -215,7 +216,7 @@ unsafe extern "C" fn begin(
     let seed = Seed(u128::from_le_bytes(seed[..].try_into().expect("16 bytes were taken")));
     match open::open(&config, saved, seed, at(now_ms)) {
         Ok(lake) => {
-            HOST.set(Some(Host::new(lake, Shell)));
+            HOST.set(Some(Host::new(lake, Shell, compress != 0)));
             1
         }
         Err(error) => {
