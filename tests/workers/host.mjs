@@ -9,10 +9,20 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { Miniflare } from 'miniflare';
+import ts from 'typescript';
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
 const PACKAGE = path.resolve(HERE, '../../workers-host/dist');
-const QUICKSTART = path.resolve(HERE, '../../workers-host/examples/quickstart/src/worker.ts');
+
+/** The quick start's folder. */
+export const QUICKSTART = path.resolve(HERE, '../../workers-host/examples/quickstart');
+
+/** A module in TypeScript, as the runtime takes it. */
+export async function transpiled(file) {
+  const options = { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ES2022 };
+  const source = ts.transpileModule(await readFile(file, 'utf8'), { compilerOptions: options }).outputText;
+  return source.replace("'@dotdo/dolake'", "'/dolake/index.js'");
+}
 
 /** The quick start's worker around a class that also tells what tests ask. */
 const PROBE = `
@@ -29,8 +39,8 @@ export class DoLake extends Product {
   }
 }`;
 
-/** What the quick start's worker is when its types are gone; the example itself is checked against this. */
-export const WORKER = `
+/** Hands every request to an object: the one that is named, or the quick start's. */
+const WORKER = `
 export default {
   async fetch(request, env) {
     const url = new URL(request.url);
@@ -51,11 +61,11 @@ async function packageModules() {
   );
 }
 
-/** Starts workerd. `storage`: a folder, or nothing for memory. */
-export async function start({ storage, config = {}, keyValue = false, port = 0, options = {} } = {}) {
-  const probe = PROBE.replace("'@dotdo/dolake'", "'/dolake/index.js'");
+/** Starts workerd. `storage`: a folder, or nothing for memory. `worker`: a module in place of the probed one. */
+export async function start({ storage, config = {}, keyValue = false, port = 0, worker, options = {} } = {}) {
+  const probed = PROBE.replace("'@dotdo/dolake'", "'/dolake/index.js'") + WORKER;
   const modules = [
-    { type: 'ESModule', path: '/worker.mjs', contents: `${probe}\n${WORKER}` },
+    { type: 'ESModule', path: '/worker.mjs', contents: worker ?? probed },
     ...(await packageModules()),
   ];
   const folder = (name) => (storage ? path.join(storage, name) : false);
@@ -92,13 +102,23 @@ export class Host {
     }
   }
 
-  async bucket() {
-    return this.miniflare.getR2Bucket('LAKEHOUSE_BUCKET');
+  /** Asks the worker. */
+  fetch(where, init) {
+    return fetch(new URL(where, this.url), init);
+  }
+
+  /** What the object costs and holds; wakes it. */
+  async probe() {
+    return (await this.fetch('/lakehouse/probe')).json();
+  }
+
+  bucket(binding = 'LAKEHOUSE_BUCKET') {
+    return this.miniflare.getR2Bucket(binding);
   }
 
   /** Keys of all objects. */
-  async keys() {
-    const bucket = await this.bucket();
+  async keys(binding) {
+    const bucket = await this.bucket(binding);
     const keys = [];
     let cursor;
     do {

@@ -15,7 +15,9 @@ const REASON_CHARACTERS_MAX = 60;
 
 /** @typedef {{ request: Request, answer: (response: Response) => void, reader: ReadableStreamDefaultReader<Uint8Array> | null }} Call */
 
-/** @implements {import('./machine.js').Shell} */
+/** @typedef {import('./machine.js').Shell} Shell */
+
+/** @implements {Shell} */
 export class Life {
   #ctx;
   #journal;
@@ -178,7 +180,7 @@ export class Life {
     this.#isSyncing = false;
   }
 
-  /** @type {import('./machine.js').Shell['load']} */
+  /** @type {Shell['load']} */
   async load(number, from, until, keysOnly, limit) {
     await null;
     let entries;
@@ -191,19 +193,19 @@ export class Life {
     this.#machine.loaded(number, entries);
   }
 
-  /** @type {import('./machine.js').Shell['put']} */
+  /** @type {Shell['put']} */
   async put(number, key, bytes, onlyIfAbsent) {
     const end = await this.#store.put(key, bytes, onlyIfAbsent);
     this.#machine.stored(number, end.how, end.bytes);
   }
 
-  /** @type {import('./machine.js').Shell['get']} */
+  /** @type {Shell['get']} */
   async get(number, key, range) {
     const end = await this.#store.get(key, range);
     this.#machine.stored(number, end.how, end.bytes);
   }
 
-  /** @type {import('./machine.js').Shell['delete']} */
+  /** @type {Shell['delete']} */
   async delete(number, key) {
     const end = await this.#store.delete(key);
     this.#machine.stored(number, end.how, end.bytes);
@@ -250,7 +252,7 @@ export class Life {
     queueMicrotask(() => this.#machine.opened(conn, peer, undefined));
   }
 
-  /** @type {import('./machine.js').Shell['respond']} */
+  /** @type {Shell['respond']} */
   respond(id, status, pairs, body) {
     const call = this.#calls.get(id);
     if (!call) return;

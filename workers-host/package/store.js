@@ -51,8 +51,8 @@ export class Store {
 
 /** @param {() => Promise<End>} call @returns {Promise<End>} */
 async function ended(call) {
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  let timer;
+  /** @type {ReturnType<typeof setTimeout> | null} */
+  let timer = null;
   const patience = new Promise((_, reject) => {
     timer = setTimeout(() => reject(new Error(`no answer within ${PATIENCE_MS} ms`)), PATIENCE_MS);
   });

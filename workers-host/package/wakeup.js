@@ -17,8 +17,8 @@ export class Wakeup {
   /** When the alarm comes, in milliseconds since 1970. @type {number | null} */
   #alarmAt = null;
   #timerAt = Infinity;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #timer;
+  /** @type {ReturnType<typeof setTimeout> | null} */
+  #timer = null;
   /** How often it was set or removed: each is billed as a row written. */
   alarmsSet = 0;
 
