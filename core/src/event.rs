@@ -111,7 +111,16 @@ pub struct RequestHead {
     pub headers: Vec<(String, String)>,
 }
 
+/// Paths at which a WebSocket may be opened.
+pub const SOCKET_PATHS: [&str; 3] = ["/", "/lakehouse", "/lakehouse/"];
+
 impl RequestHead {
+    /// Whether this asks for a WebSocket, where there is one: hosts open it, and deliver [`Event::Opened`].
+    pub fn wants_socket(&self) -> bool {
+        let upgrade = self.header("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"));
+        upgrade && SOCKET_PATHS.contains(&self.path.as_str())
+    }
+
     /// The first value of a header; `name` in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())

@@ -14,6 +14,7 @@ pub mod mutant;
 
 mod calls;
 pub mod catalog;
+pub mod class_queue;
 pub mod command;
 pub mod config;
 mod context;

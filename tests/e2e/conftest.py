@@ -11,6 +11,8 @@ from ground.server import REPOSITORY
 
 def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=50, help="how often the server is killed (default 50)")
+    parser.addoption("--evictions", type=int, default=60, help="how often a Durable Object is put away (default 60)")
+    parser.addoption("--workerd-kills", type=int, default=10, help="how often workerd is killed (default 10)")
     parser.addoption("--seed", type=int, default=None, help="repeats a run that drew its chances from this number")
 
 
@@ -35,6 +37,16 @@ def seed(request):
 @pytest.fixture
 def kills(request):
     return request.config.getoption("--kills")
+
+
+@pytest.fixture
+def evictions(request):
+    return request.config.getoption("--evictions")
+
+
+@pytest.fixture
+def workerd_kills(request):
+    return request.config.getoption("--workerd-kills")
 
 
 @pytest.fixture

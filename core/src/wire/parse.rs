@@ -86,7 +86,7 @@ fn checked<'a, T>(
     let parsed = if length > max {
         Err(Refusal::too_large(NackReason::PayloadTooLarge, max, length))
     } else {
-        match std::str::from_utf8(bytes) {
+        match simdutf8::compat::from_utf8(bytes) {
             Ok(text) => read(text),
             Err(error) => Err(Refusal::wrong("", "UTF-8", format!("something else at byte {}", error.valid_up_to()))),
         }

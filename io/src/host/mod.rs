@@ -4,7 +4,6 @@
 //! [`inbox`] is the queue, [`gate`] keeps that queue bounded in bytes, [`work`] is the pool for CPU work; [`loops`] and
 //! [`clock`] say where all this runs and what time it is. No policy here: what to do is the machine's decision.
 
-pub mod class_queue;
 pub mod clock;
 pub mod gate;
 pub mod inbox;

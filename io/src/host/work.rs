@@ -6,9 +6,9 @@ use dolake_core::command::{Class, Op, Outcome};
 use dolake_core::table::job::Job;
 use tokio::sync::Semaphore;
 
-use super::class_queue::ClassQueue;
 use super::inbox::Inbox;
 use super::loops::Loops;
+use dolake_core::class_queue::ClassQueue;
 
 /// The running pool. Dropped, it lets its workers finish what they are at.
 #[derive(Debug)]

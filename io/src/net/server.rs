@@ -17,7 +17,7 @@ use axum::http::HeaderMap;
 use axum::http::header::UPGRADE;
 use axum::response::{IntoResponse, Response};
 use axum::serve::Listener;
-use dolake_core::event::{CallId, ConnId, Peer};
+use dolake_core::event::{CallId, ConnId, Peer, SOCKET_PATHS};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -37,9 +37,6 @@ const CALLS_MAX: usize = 1_024;
 /// A connection on which no whole head of a request, the next one included, comes for so long is closed: its client is
 /// gone, or wants to use up the connections that the system allows.
 const HEAD_SILENCE: Duration = Duration::from_secs(30);
-
-/// Paths at which a WebSocket may be opened.
-const SOCKET_PATHS: [&str; 3] = ["/", "/lakehouse", "/lakehouse/"];
 
 /// What every connection shares.
 #[derive(Debug)]

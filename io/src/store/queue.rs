@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use dolake_core::class_queue::ClassQueue;
 use dolake_core::command::{Class, Condition, Op, Outcome};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
 use super::Store;
-use crate::host::class_queue::ClassQueue;
 use crate::host::inbox::Inbox;
 
 /// Operations that run at once.

@@ -154,8 +154,11 @@ class Producer(threading.Thread):
     the highest number of a `persisted` mark. Ends when all is acked (`until` = "acked" or "persisted"), or when told.
     """
 
-    def __init__(self, server, source, batches, epoch=None, until="persisted", window=8, pause=0.0, seed=0):
+    def __init__(self, server, source, batches, epoch=None, until="persisted", window=8, pause=0.0, seed=0,
+                 patience=20):
+        """`patience`: half seconds without a word after which it dials again, while something is unacked."""
         super().__init__(name=f"producer-{source}", daemon=True)
+        self.patience = patience
         self.server, self.source, self.epoch, self.until = server, source, epoch, until
         self.window, self.pause = window, pause
         self.chance = random.Random(f"{seed}/{source}")
@@ -168,6 +171,7 @@ class Producer(threading.Thread):
         self.reconnects = 0
         self.exhausted = False
         self.enough = threading.Event()
+        self.held = threading.Event()
         self.failure = None
 
     def run(self):
@@ -202,13 +206,13 @@ class Producer(threading.Thread):
                     quiet = 0
                 except TimeoutError:
                     quiet += 1
-                    if quiet == 20 and self.unacked:
-                        return  # ten seconds without a word: dial again
+                    if quiet == self.patience and self.unacked:
+                        return
                 if self.pause:
                     time.sleep(self.pause * self.chance.random())
 
     def _next(self, socket):
-        if self.enough.is_set() or self.exhausted:
+        if self.enough.is_set() or self.exhausted or self.held.is_set():
             return False
         events = next(self.batches, None)
         if events is None:

@@ -1,0 +1,224 @@
+// The journal: an ordered map of bytes in the object's own storage. In SQLite where the class has it; else in the
+// key-value storage that classes of `new_classes` have, within its limits of 128 KiB a value and 128 keys a call.
+
+/** @typedef {import('./machine.js').Write} Write */
+/** @typedef {import('./machine.js').Entry} Entry */
+
+/**
+ * @typedef {object} Journal
+ * @property {(from: Uint8Array, until: Uint8Array, keysOnly: boolean, limit: number | null) => Promise<Entry[]>} load
+ * @property {(writes: Write[]) => void} save all of them or none; throws if none
+ * @property {() => Promise<void>} sync resolves when all saves so far are durable
+ * @property {boolean} hasSmallRows a value may take many of them
+ * @property {number} rowsWritten since the object woke, as they are billed
+ */
+
+/**
+ * @param {DurableObjectStorage} storage
+ * @returns {Journal}
+ */
+export function openJournal(storage) {
+  return hasSql(storage) ? new SqlJournal(storage) : new KeyValueJournal(storage);
+}
+
+/** Only trying tells. @param {DurableObjectStorage} storage */
+function hasSql(storage) {
+  try {
+    storage.sql.exec('SELECT 1').toArray();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const NOTHING = new Uint8Array(0);
+
+class SqlJournal {
+  #storage;
+  hasSmallRows = false;
+  rowsWritten = 0;
+
+  /** @param {DurableObjectStorage} storage */
+  constructor(storage) {
+    this.#storage = storage;
+    // Without a rowid, so that an entry is one row and not also one of an index: rows written are what costs.
+    storage.sql.exec('CREATE TABLE IF NOT EXISTS dolake_journal (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID');
+  }
+
+  /** @type {Journal['load']} */
+  async load(from, until, keysOnly, limit) {
+    const columns = keysOnly ? 'key' : 'key, value';
+    const rows = this.#storage.sql
+      .exec(`SELECT ${columns} FROM dolake_journal WHERE key >= ? AND key < ? ORDER BY key LIMIT ?`, from, until, limit ?? -1)
+      .raw();
+    const entries = [];
+    for (const [key, value] of rows) {
+      entries.push({ key: bytes(key), value: keysOnly ? NOTHING : bytes(value) });
+    }
+    return entries;
+  }
+
+  /** @type {Journal['save']} */
+  save(writes) {
+    const { sql } = this.#storage;
+    let rows = 0;
+    this.#storage.transactionSync(() => {
+      for (const { key, value } of writes) {
+        const done =
+          value === null
+            ? sql.exec('DELETE FROM dolake_journal WHERE key = ?', key)
+            : sql.exec('INSERT OR REPLACE INTO dolake_journal VALUES (?, ?)', key, value);
+        rows += done.rowsWritten;
+      }
+    });
+    this.rowsWritten += rows;
+  }
+
+  sync() {
+    return this.#storage.sync();
+  }
+}
+
+/** @param {SqlStorageValue | undefined} value */
+function bytes(value) {
+  return value instanceof ArrayBuffer ? new Uint8Array(value) : NOTHING;
+}
+
+/** What a value may have, so that with its key it stays below the documented 128 KiB. */
+const PIECE_BYTES = 120 << 10;
+
+/** Documented limit of keys in one call. */
+const CALL_KEYS = 128;
+
+/** Entries that are listed at once: a list brings its values along. */
+const PAGE_KEYS = 32;
+
+/** Stands between a key and the number of a piece. Below all that a key's bytes become, so pieces sort with their key. */
+const PIECE_MARK = '!';
+
+/** What byte 0 of a key becomes; the others follow. Order of characters is then order of bytes. */
+const FIRST_CHARACTER = 0x30;
+
+/** Entries as keys of text, cut into pieces where they are too long for one. */
+export class KeyValueJournal {
+  #storage;
+  /** Pieces of the entries that have more than one. Whatever is written over or removed was loaded or written before. */
+  #pieces = new Map();
+  hasSmallRows = true;
+  rowsWritten = 0;
+
+  /** @param {Pick<DurableObjectStorage, 'list' | 'put' | 'delete' | 'sync'>} storage */
+  constructor(storage) {
+    this.#storage = storage;
+  }
+
+  /** @type {Journal['load']} */
+  async load(from, until, keysOnly, limit) {
+    /** @type {{ name: string, parts: Uint8Array[], count: number }[]} */
+    const found = [];
+    const end = nameOf(until);
+    let start = nameOf(from);
+    for (let more = true; more; ) {
+      const page = await this.#storage.list({ start, end, limit: PAGE_KEYS, allowConcurrency: true, noCache: true });
+      more = page.size === PAGE_KEYS;
+      for (const [full, value] of page) {
+        start = `${full}${PIECE_MARK}`;
+        const name = full.slice(0, full.indexOf(PIECE_MARK));
+        if (found.at(-1)?.name !== name) {
+          if (found.length === limit) {
+            more = false;
+            break;
+          }
+          found.push({ name, parts: [], count: 0 });
+        }
+        const entry = /** @type {typeof found[0]} */ (found.at(-1));
+        entry.count += 1;
+        if (!keysOnly) entry.parts.push(/** @type {Uint8Array} */ (value));
+      }
+    }
+    for (const { name, count } of found) this.#remember(name, count);
+    return found.map(({ name, parts }) => ({ key: keyOf(name), value: joined(parts) }));
+  }
+
+  /**
+   * Calls that are made without waiting in between take effect together or not at all.
+   * @type {Journal['save']}
+   */
+  save(writes) {
+    for (const { key, value } of writes) {
+      const name = nameOf(key);
+      const before = this.#pieces.get(name) ?? 1;
+      const after = value === null ? 0 : Math.max(1, Math.ceil(value.length / PIECE_BYTES));
+      for (let piece = 0; value !== null && piece < after; piece += 1) {
+        // A copy: storing a view would store the whole memory behind it.
+        this.#put(pieceOf(name, piece), value.slice(piece * PIECE_BYTES, (piece + 1) * PIECE_BYTES));
+      }
+      this.#delete(Array.from({ length: Math.max(0, before - after) }, (_, at) => pieceOf(name, after + at)));
+      this.#remember(name, after);
+    }
+  }
+
+  /** @param {string} name @param {number} count */
+  #remember(name, count) {
+    if (count > 1) {
+      this.#pieces.set(name, count);
+    } else {
+      this.#pieces.delete(name);
+    }
+  }
+
+  /** @param {string} name @param {Uint8Array} value */
+  #put(name, value) {
+    this.rowsWritten += 1;
+    watched(this.#storage.put(name, value, UNGATED));
+  }
+
+  /** @param {string[]} names */
+  #delete(names) {
+    this.rowsWritten += names.length;
+    for (let at = 0; at < names.length; at += CALL_KEYS) {
+      watched(this.#storage.delete(names.slice(at, at + CALL_KEYS), UNGATED));
+    }
+  }
+
+  sync() {
+    return this.#storage.sync();
+  }
+}
+
+/** Nothing that needs these writes leaves before `sync`, so the object's output need not wait for them. */
+const UNGATED = Object.freeze({ allowUnconfirmed: true, noCache: true });
+
+/** Storage that fails says so to `sync`, and resets the object. @param {Promise<unknown>} call */
+function watched(call) {
+  call.catch(() => {});
+}
+
+/** @param {Uint8Array} key */
+function nameOf(key) {
+  let name = '';
+  for (const byte of key) name += String.fromCharCode(FIRST_CHARACTER + byte);
+  return name;
+}
+
+/** @param {string} name */
+function keyOf(name) {
+  return Uint8Array.from(name, (character) => character.charCodeAt(0) - FIRST_CHARACTER);
+}
+
+/** @param {string} name @param {number} piece */
+function pieceOf(name, piece) {
+  return `${name}${PIECE_MARK}${String(piece).padStart(4, '0')}`;
+}
+
+/** @param {Uint8Array[]} parts */
+function joined(parts) {
+  if (parts.length === 1) return parts[0] ?? NOTHING;
+  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
