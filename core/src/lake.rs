@@ -9,7 +9,7 @@ use crate::catalog::state::Tables;
 use crate::command::{Command, Commands, Op, Outcome};
 use crate::config::Config;
 use crate::context::{Context, StoreView};
-use crate::event::{CallId, ConnId, Event, RequestHead};
+use crate::event::{CallId, Event, RequestHead};
 use crate::flush::parked::ParkedKey;
 use crate::flush::plan::Asker;
 use crate::flush::{Flusher, Phase};
