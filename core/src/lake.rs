@@ -137,6 +137,14 @@ impl Lake {
     pub fn deadline(&self) -> Option<Deadline> {
         self.rooms.deadline(self.clock.now())
     }
+
+    /// A table's metadata that lies elsewhere than in this life's store, if there is one: its location was other in a
+    /// former life, and none of the table's files can be found under the new one.
+    pub fn misplaced(&self) -> Option<&str> {
+        let lies_here = |uri: &str| uri.strip_prefix(&*self.location).is_some_and(|rest| rest.starts_with('/'));
+        let mut all = self.rooms.tables.pointers.values().map(|pointer| pointer.metadata_location.as_str());
+        all.find(|uri| !lies_here(uri))
+    }
 }
 
 impl Rooms {

@@ -77,7 +77,8 @@ fn core_does_no_io() {
 #[test]
 fn core_and_sim_are_safe_code() {
     let word = concat!("un", "safe ");
-    let found: Vec<SourceFile> = rust().into_iter().filter(|file| !file.path.starts_with("io/")).collect();
+    let may = |file: &SourceFile| file.path.starts_with("io/") || file.path == "workers-host/src/wasm.rs";
+    let found: Vec<SourceFile> = rust().into_iter().filter(|file| !may(file)).collect();
     check("there is none of it", &places(&found, &[word]));
 }
 

@@ -2,7 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import os from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
 import { QUICKSTART, start, transpiled } from './host.mjs';
@@ -156,6 +157,29 @@ test('settings that cannot be are told to everybody who asks', async (t) => {
     const answer = await host.fetch(where);
     assert.equal(answer.status, 503);
     assert.equal((await answer.json()).error.message, 'DOLAKE_CONFIG: flushIntervalMs: expected a number above 0, got 0');
+  }
+});
+
+test('a bucket that got another name is refused, and nothing is lost by it', async (t) => {
+  const storage = await mkdtemp(path.join(os.tmpdir(), 'dolake-'));
+  t.after(() => rm(storage, { recursive: true }));
+  const post = (host, number) =>
+    host.fetch('/cdc', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'x-client-id': 'a' },
+      body: JSON.stringify({ events: [insert(number)], sequenceNumber: number }),
+    });
+  for (const [r2BucketName, number] of [['one', 1], ['two', 2], ['one', 2]]) {
+    const host = await start({ storage, config: { ...ON_DEMAND, r2BucketName } });
+    const answer = await post(host, number);
+    if (r2BucketName === 'two') {
+      assert.equal(answer.status, 503);
+      assert.match((await answer.json()).error.message, /r2BucketName: expected the name .*s3:\/\/one\//);
+    } else {
+      assert.equal(answer.status, 200);
+      assert.equal((await flush(host)).eventsFlushed, 1);
+    }
+    await host.stop();
   }
 });
 

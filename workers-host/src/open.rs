@@ -13,6 +13,17 @@ pub enum OpenError {
     /// A setting cannot be.
     #[error("DOLAKE_CONFIG: {0}")]
     Config(#[from] ConfigError),
+    /// The lake has tables under another name of the bucket.
+    #[error(
+        "DOLAKE_CONFIG: r2BucketName: expected the name that the tables were written under ({found}), got {got:?}: set \
+         that name again"
+    )]
+    Renamed {
+        /// A table's metadata.
+        found: String,
+        /// The name.
+        got: String,
+    },
     /// The machine cannot go on from what is saved.
     #[error("the object's journal: {0}")]
     Restore(#[from] RestoreError),
@@ -26,8 +37,12 @@ pub enum OpenError {
 pub fn open(config: &[u8], saved: Saved, seed: Seed, now: Timestamp) -> Result<Lake, OpenError> {
     let config: Config = if config.is_empty() { Config::default() } else { serde_json::from_slice(config)? };
     config.validate()?;
-    let location = format!("s3://{}", config.r2_bucket_name);
-    Ok(Lake::restore(config, location, seed, now, saved)?)
+    let name = config.r2_bucket_name.clone();
+    let lake = Lake::restore(config, format!("s3://{name}"), seed, now, saved)?;
+    match lake.misplaced() {
+        Some(found) => Err(OpenError::Renamed { found: found.to_owned(), got: name }),
+        None => Ok(lake),
+    }
 }
 
 /// What a life starts from, as the shell read it.
