@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from ground.server import BINARY, Dolake
-from ground.server import REPOSITORY
+from ground.s3 import Server
+from ground.server import BINARY, REPOSITORY, Dolake
 
 
 def pytest_addoption(parser):
@@ -47,6 +47,14 @@ def evictions(request):
 @pytest.fixture
 def workerd_kills(request):
     return request.config.getoption("--workerd-kills")
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory):
+    """An S3 server for the tests of a file."""
+    server = Server(tmp_path_factory.mktemp("s3")).start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture

@@ -9,19 +9,12 @@ import pytest
 
 from ground import engines
 from ground.model import Model
-from ground.s3 import BUCKET, Server, Weather
+from ground.s3 import BUCKET, Weather
 from ground.server import run, wait_until
 from ground.wire import Producer, Socket, inserts
 
 STORE = f"s3://{BUCKET}/one"
 CONFIG = {"flushThresholdEvents": 500, "flushIntervalMs": 300, "flushThresholdMs": 300, "maxRetryDelayMs": 1000}
-
-
-@pytest.fixture(scope="module")
-def storage(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("s3")).start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from ground import engines
 from ground.model import Model
-from ground.s3 import BUCKET, Server
+from ground.s3 import BUCKET
 from ground.server import run, wait_until
 from ground.wire import Producer, Socket, inserts
 from ground.workerd import NODE, Workerd
@@ -17,13 +17,6 @@ from test_kills import SOURCES, TABLES, Remembered, endless
 CONFIG = {"flushThresholdEvents": 1500, "flushIntervalMs": 400, "flushThresholdMs": 400}
 
 pytestmark = pytest.mark.skipif(not NODE.exists(), reason="tests/run workers installs the runtime")
-
-
-@pytest.fixture(scope="module")
-def storage(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("s3")).start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture
