@@ -470,9 +470,11 @@ impl World {
             ServerMessage::Nack(nack) => {
                 let epoch = nack.source_epoch.unwrap_or_default();
                 let source = nack.source_do_id.unwrap_or_default();
-                // A batch without an epoch of its own is nacked without one: it is of this connection's.
+                // A batch without an epoch of its own is nacked without one: it is of this connection's. A closed hole is
+                // named with its epoch.
+                let names_hole = nack.through_sequence.is_some();
                 let stream = match truth.find(&source, &epoch) {
-                    Some(stream) if epoch.is_empty() && truth.streams[own].source == source => {
+                    Some(stream) if epoch.is_empty() && !names_hole && truth.streams[own].source == source => {
                         if sent.contains(&(stream, nack.sequence_number)) { stream } else { own }
                     }
                     Some(stream) => stream,

@@ -265,6 +265,12 @@ impl Parked {
         self.deadline().is_some_and(|due| due <= now)
     }
 
+    /// Whether a table that is not among those of a flush is to be tried now.
+    pub(crate) fn another_is_due<P>(&self, parts: &BTreeMap<String, P>, now: MachineTime) -> bool {
+        let is_other = |name: &String, table: &ParkedTable| table.retry_at <= now && !parts.contains_key(name);
+        !mutant!(ParkedNeverTried) && self.tables.iter().any(|(name, table)| is_other(name, table))
+    }
+
     /// Tables with events from places below this one.
     pub(crate) fn below(&self, place: u64) -> impl Iterator<Item = (&str, &ParkedTable)> {
         let has_older = move |table: &ParkedTable| table.entries.values().any(|key| key.place < place);

@@ -318,8 +318,9 @@ impl Flusher {
     }
 
     /// Lets a flush go on that some tables hold up. They are parked if the store is known to take other tables, or if
-    /// they were parked before. If nobody knows, because the flush has no other table, and others wait behind it, the
-    /// flush is given back, so that the next one takes them together.
+    /// they were parked before. If nobody knows, because the flush has no other table, and others wait behind it, new
+    /// events or parked ones whose time has come, the flush is given back, so that the next one takes them together; if
+    /// these alone fill a flush, they are parked.
     fn hold_back_stuck(&mut self, ingest: &Ingest, cx: &Context<'_>) {
         let Phase::Writing(run) = &mut self.phase else { return };
         let stuck = run.stuck();
@@ -333,12 +334,15 @@ impl Flusher {
             .all(|name| self.parked.has_room(name, part_of(name).map_or(0, TablePart::new_bytes), max_bytes));
         let parked_before = stuck.iter().filter_map(part_of).all(TablePart::is_retry);
         let others_got_through = run.parts.len() > stuck.len();
-        if parkable && (others_got_through || parked_before) {
+        let may_be_joined = self.parked.another_is_due(&run.parts, cx.now)
+            || others_wait(run, ingest, Flusher::plan_bytes_max(cx.config));
+        let are_in_the_way = !others_got_through && !may_be_joined && others_wait(run, ingest, u64::MAX);
+        if parkable && (others_got_through || parked_before || are_in_the_way) {
             stuck.iter().for_each(|name| run.park(name));
             if others_got_through && !parked_before {
                 self.breaker.succeeded();
             }
-        } else if !others_got_through && others_wait(run, ingest, cx.config) {
+        } else if !others_got_through && may_be_joined {
             run.give_back();
             self.hold_off(cx);
         } else {
@@ -348,9 +352,9 @@ impl Flusher {
     }
 }
 
-/// Whether batches that the next flush would take with these have events of other tables, as far as memory tells.
-fn others_wait(run: &Run, ingest: &Ingest, config: &Config) -> bool {
-    let next = ingest.buffer.plan(Flusher::plan_bytes_max(config));
+/// Whether batches that a flush of so many bytes would take with these have events of other tables, as far as memory tells.
+fn others_wait(run: &Run, ingest: &Ingest, max_bytes: u64) -> bool {
+    let next = ingest.buffer.plan(max_bytes);
     // The places of a flush stand in the order of their events.
     let own: BTreeSet<u64> = run.places.iter().copied().collect();
     let others = next.into_iter().filter(|place| !own.contains(place));

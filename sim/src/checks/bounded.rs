@@ -20,8 +20,9 @@ impl World {
         let of = &self.truth.streams[stream];
         let batches = &of.batches[of.complete..];
         let Some(missing) = batches.iter().position(|batch| batch.received == 0 && !batch.closed) else { return };
-        // Above a hole may be another batch whose events this one repeats: it is no hole then.
-        if self.plan.overlap > 0 || self.truth.streams[stream].is_sparse {
+        // Above a hole may be another batch whose events this one repeats: it is no hole then. And one that timed out is
+        // closed before anybody is told.
+        if self.plan.overlap > 0 || self.plan.holes_close || self.truth.streams[stream].is_sparse {
             return;
         }
         let waiting: u64 = batches[missing..].iter().filter(|batch| batch.acked).map(|batch| batch.events_bytes).sum();
