@@ -360,6 +360,30 @@ fn a_table_that_fails_alone_is_not_parked_before_another_one_shows_that_the_stor
 }
 
 #[test]
+fn a_table_that_fills_a_flush_alone_gives_way_to_those_behind_it() {
+    let mut host = outage(Config { flush_threshold_bytes: 1, ..config() });
+    host.send(1, 1, &["bad"]);
+    host.send(2, 1, &["good"]);
+    host.pass(120_000);
+    assert_eq!(host.parked(), [("bad".to_owned(), 1)]);
+    host.check("good", &[("s2", 10)]);
+}
+
+#[test]
+fn a_parked_table_whose_time_has_come_is_not_held_up_by_another_that_fails() {
+    let mut host = outage(config());
+    host.broken = vec!["/bad/", "/worse/"];
+    host.send(1, 1, &["bad", "good"]);
+    host.pass(120_000);
+    assert_eq!(host.parked(), [("bad".to_owned(), 1)]);
+    host.send(2, 1, &["worse"]);
+    host.broken = vec!["/worse/"];
+    host.pass(600_000);
+    host.check("bad", &[("s1", 10)]);
+    assert_eq!(host.parked(), [("worse".to_owned(), 1)]);
+}
+
+#[test]
 fn a_store_that_takes_nothing_parks_nothing() {
     let mut host = outage(config());
     host.broken = vec!["warehouse/"];
