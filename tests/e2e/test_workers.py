@@ -92,7 +92,7 @@ def under_load(server, seed, disturb, sources=SOURCES, patience=4):
         producer.enough.set()
     model = Model()
     for source, producer in producers.items():
-        producer.finish(90)
+        producer.finish(240)
         acked = {sequence for first, last in producer.acked.values() for sequence in range(first, last + 1)}
         assert acked == {event["sequence"] for event in streams[source].events}, "all that was sent was acked"
         model.accept(source, streams[source].events)

@@ -3,7 +3,7 @@
 import { STORE } from './machine.js';
 
 /** After this long without an answer, nobody knows what became of a call. */
-const PATIENCE_MS = 60_000;
+const PATIENCE_MS = 30_000;
 
 const encoder = new TextEncoder();
 
