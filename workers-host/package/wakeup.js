@@ -11,6 +11,9 @@ const SAFETY_MS = 30_000;
 /** An alarm that comes this much too late is left alone. */
 const SLACK_MS = 250;
 
+/** An alarm that was due so long ago comes no more: the runtime gives one up that failed too often. */
+const OVERDUE_MS = 15_000;
+
 export class Wakeup {
   #storage;
   #wake;
@@ -82,7 +85,8 @@ export class Wakeup {
 
   /** @param {number} at */
   #setAlarm(at) {
-    if (this.#alarmAt !== null && this.#alarmAt <= at + SLACK_MS) return;
+    const stands = this.#alarmAt !== null && this.#alarmAt > Date.now() - OVERDUE_MS;
+    if (stands && Number(this.#alarmAt) <= at + SLACK_MS) return;
     this.#alarmAt = at;
     this.alarmsSet += 1;
     this.#storage.setAlarm(at);
