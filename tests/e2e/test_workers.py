@@ -11,12 +11,12 @@ from ground.model import Model
 from ground.s3 import BUCKET
 from ground.server import run, wait_until
 from ground.wire import Producer, Socket, inserts
-from ground.workerd import NODE, Workerd
+from ground.workerd import Workerd
 from test_kills import SOURCES, TABLES, Remembered, endless
 
 CONFIG = {"flushThresholdEvents": 1500, "flushIntervalMs": 400, "flushThresholdMs": 400}
 
-pytestmark = pytest.mark.skipif(not NODE.exists(), reason="tests/run workers installs the runtime")
+pytestmark = pytest.mark.workers
 
 
 @pytest.fixture

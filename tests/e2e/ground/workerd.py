@@ -30,6 +30,7 @@ class Workerd(Dolake):
 
     def start(self):
         assert self.process is None, "already running"
+        assert NODE.exists(), f"{NODE} is not there; tests/run workers installs it"
         command = [NODE, TESTS / "host.mjs", "--port", self.port, "--control", self.control, "--storage", self.storage,
                    "--config", self.config_file.read_text(), *(["--key-value"] if self.key_value else [])]
         with open(self.log_path, "ab") as log:
