@@ -99,19 +99,24 @@ def under_load(server, seed, disturb, sources=SOURCES, patience=4):
     return model
 
 
+def often(times, pause, deed):
+    """Does it again and again; every source must bear it."""
+    def disturb(producers):
+        for _ in range(times):
+            time.sleep(pause())
+            deed()
+            for producer in producers.values():
+                assert producer.is_alive(), producer.failure
+
+    return disturb
+
+
 @pytest.mark.slow
 def test_put_away_at_any_moment_nothing_acked_is_lost(workerd, storage, seed, evictions, kind):
     server = workerd(config=CONFIG, **kind)
     chance = random.Random(seed)
-
-    def disturb(producers):
-        for _ in range(evictions):
-            time.sleep(chance.choice([0.01, 0.1, 0.6]) * chance.random())
-            server.abort()
-            for producer in producers.values():
-                assert producer.is_alive(), producer.failure
-
-    model = under_load(server, seed, disturb)
+    pause = lambda: chance.choice([0.01, 0.1, 0.6]) * chance.random()
+    model = under_load(server, seed, often(evictions, pause, server.abort))
     assert set(model.tables) == set(TABLES)
     check(server, storage, model)
 
@@ -141,15 +146,8 @@ def test_sockets_outlive_an_object_that_sleeps(workerd, storage, seed, evictions
 def test_killed_at_any_moment_nothing_acked_is_lost(workerd, storage, seed, workerd_kills, kind):
     server = workerd(config=CONFIG, **kind)
     chance = random.Random(seed)
-
-    def disturb(producers):
-        for _ in range(workerd_kills):
-            time.sleep(chance.choice([0.05, 0.3, 1.0]) * chance.random() + 0.1)
-            server.restart()
-            for producer in producers.values():
-                assert producer.is_alive(), producer.failure
-
-    model = under_load(server, seed, disturb)
+    pause = lambda: chance.choice([0.05, 0.3, 1.0]) * chance.random() + 0.1
+    model = under_load(server, seed, often(workerd_kills, pause, server.restart))
     check(server, storage, model)
 
 

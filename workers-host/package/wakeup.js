@@ -85,8 +85,8 @@ export class Wakeup {
 
   /** @param {number} at */
   #setAlarm(at) {
-    const stands = this.#alarmAt !== null && this.#alarmAt > Date.now() - OVERDUE_MS;
-    if (stands && Number(this.#alarmAt) <= at + SLACK_MS) return;
+    const stands = this.#alarmAt;
+    if (stands !== null && stands > Date.now() - OVERDUE_MS && stands <= at + SLACK_MS) return;
     this.#alarmAt = at;
     this.alarmsSet += 1;
     this.#storage.setAlarm(at);

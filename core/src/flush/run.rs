@@ -334,15 +334,16 @@ impl Flusher {
             .all(|name| self.parked.has_room(name, part_of(name).map_or(0, TablePart::new_bytes), max_bytes));
         let parked_before = stuck.iter().filter_map(part_of).all(TablePart::is_retry);
         let others_got_through = run.parts.len() > stuck.len();
-        let may_be_joined = self.parked.another_is_due(&run.parts, cx.now)
-            || others_wait(run, ingest, Flusher::plan_bytes_max(cx.config));
+        let may_be_joined = !others_got_through
+            && (self.parked.another_is_due(&run.parts, cx.now)
+                || others_wait(run, ingest, Flusher::plan_bytes_max(cx.config)));
         let are_in_the_way = !others_got_through && !may_be_joined && others_wait(run, ingest, u64::MAX);
         if parkable && (others_got_through || parked_before || are_in_the_way) {
             stuck.iter().for_each(|name| run.park(name));
             if others_got_through && !parked_before {
                 self.breaker.succeeded();
             }
-        } else if !others_got_through && may_be_joined {
+        } else if may_be_joined {
             run.give_back();
             self.hold_off(cx);
         } else {

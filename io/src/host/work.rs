@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, Mutex};
 
+use dolake_core::class_queue::ClassQueue;
 use dolake_core::command::{Class, Op, Outcome};
 use dolake_core::table::job::Job;
 use tokio::sync::Semaphore;
 
 use super::inbox::Inbox;
 use super::loops::Loops;
-use dolake_core::class_queue::ClassQueue;
 
 /// The running pool. Dropped, it lets its workers finish what they are at.
 #[derive(Debug)]
