@@ -54,6 +54,7 @@ def test_a_lake_in_s3_is_read_by_every_engine(serve, storage, store, flights):
     model = Model()
     for source, events in flights.items():
         model.accept(source, events)
+    server.flush()  # its answer waits for the hints that readers by path need
     check(server, storage, model)
     location = engines.pyiceberg_catalog(server.url, storage).load_table("default.flights").location()
     assert location.startswith(store)

@@ -41,7 +41,9 @@ def kind(request):
 
 
 def check(server, storage, model):
-    """Everybody's view of the bucket: through the catalog in the worker, and as bare files."""
+    """Everybody's view of the bucket: through the catalog in the worker, and as bare files. Whoever asks for a flush is
+    answered when the hints for readers by path are written too, which may otherwise lag behind by a second."""
+    server.flush()
     server.export(storage)
     for table in model.tables:
         model.check(table, engines.scan_attached(server.url, table, s3=storage), "DuckDB ATTACH")
