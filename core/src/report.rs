@@ -215,9 +215,9 @@ mod tests {
             RequestHead { method: "GET".to_owned(), path: "/status".to_owned(), query: None, headers: Vec::new() };
         let mut commands = Commands::new();
         lake.step(Timestamp(0), Event::Requested { call: CallId(1), head }, &mut commands);
-        let mut answers = commands.iter().filter_map(|command| match command {
-            Command::Respond { body, .. } => Some(body),
-            _ => None,
+        let mut answers = commands.iter().filter_map(|command| {
+            let Command::Respond { body, .. } = command else { return None };
+            Some(body)
         });
         serde_json::from_slice(answers.next().expect("an answer")).expect("JSON")
     }
