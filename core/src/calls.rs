@@ -64,6 +64,7 @@ pub(crate) struct View<'a> {
     pub(crate) flusher: &'a Flusher,
     pub(crate) tables: &'a Tables,
     pub(crate) settings: &'a Settings,
+    pub(crate) warnings: &'a [String],
     pub(crate) stopping: bool,
 }
 

@@ -57,6 +57,7 @@ struct Rooms {
     flusher: Flusher,
     tables: Tables,
     calls: Calls,
+    warnings: Vec<String>,
     begun: bool,
     stopping: bool,
     stopped: bool,
@@ -116,8 +117,9 @@ impl Lake {
         let tables = rows.tables;
         let calls = Calls::new(&location);
         let location = Arc::from(location);
+        let warnings = Vec::new();
         let (begun, stopping, stopped) = (false, false, false);
-        let rooms = Rooms { settings, identity, ingest, flusher, tables, calls, begun, stopping, stopped };
+        let rooms = Rooms { settings, identity, ingest, flusher, tables, calls, warnings, begun, stopping, stopped };
         Ok(Lake { location, clock, draws, ops, rooms })
     }
 
@@ -136,6 +138,13 @@ impl Lake {
     /// When to deliver [`Event::Wake`] if nothing else happens. Recomputed after each step.
     pub fn deadline(&self) -> Option<Deadline> {
         self.rooms.deadline(self.clock.now())
+    }
+
+    /// Adds what the host found that its operator should mend. GET `/status` tells it for as long as this life lasts.
+    #[must_use]
+    pub fn warning(mut self, warnings: impl IntoIterator<Item = String>) -> Lake {
+        self.rooms.warnings.extend(warnings);
+        self
     }
 
     /// A table's metadata that lies elsewhere than in this life's store, if there is one: its location was other in a
@@ -298,6 +307,7 @@ impl Rooms {
                     flusher: &self.flusher,
                     tables: &self.tables,
                     settings: &self.settings,
+                    warnings: &self.warnings,
                     stopping: self.stopping,
                 };
                 self.calls.show(call, question, &view, cx);

@@ -31,6 +31,7 @@ pub(crate) fn status(view: &View<'_>, cx: &Context<'_>) -> StatusAnswer {
     let tracked = view.ingest.states().map(|(_, state)| state.source.heads().count() as u64).sum();
     StatusAnswer {
         state: message.state,
+        warnings: view.warnings.to_vec(),
         buffer: message.buffer,
         connected_sources: message.connected_sources,
         source_states: sources(view),
@@ -198,4 +199,38 @@ pub(crate) fn metrics(view: &View<'_>) -> Vec<Metric> {
         gauge("dolake_circuit_breaker", "0 closed, 1 half-open, 2 open.", breaker),
         gauge("dolake_tables", "Tables in the catalog.", view.tables.pointers.len() as u64),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::command::Command;
+    use crate::event::{CallId, Event, RequestHead};
+    use crate::journal::Saved;
+    use crate::{Commands, Config, Lake, Seed, Timestamp};
+
+    fn status(mut lake: Lake) -> Value {
+        let head =
+            RequestHead { method: "GET".to_owned(), path: "/status".to_owned(), query: None, headers: Vec::new() };
+        let mut commands = Commands::new();
+        lake.step(Timestamp(0), Event::Requested { call: CallId(1), head }, &mut commands);
+        let mut answers = commands.iter().filter_map(|command| {
+            let Command::Respond { body, .. } = command else { return None };
+            Some(body)
+        });
+        serde_json::from_slice(answers.next().expect("an answer")).expect("JSON")
+    }
+
+    #[test]
+    fn what_the_host_warns_of_is_in_the_status() {
+        let lake = || {
+            let restored =
+                Lake::restore(Config::default(), "mem://lake".to_owned(), Seed(1), Timestamp(0), Saved::default());
+            restored.expect("an empty journal")
+        };
+        assert_eq!(status(lake()).get("warnings"), None);
+        let warned = lake().warning(["mend this".to_owned()]).warning(["and that".to_owned()]);
+        assert_eq!(status(warned)["warnings"], json!(["mend this", "and that"]));
+    }
 }

@@ -2,6 +2,7 @@
 
 import json
 import random
+import subprocess
 import time
 
 import pytest
@@ -11,7 +12,7 @@ from ground.model import Model
 from ground.s3 import BUCKET
 from ground.server import run, wait_until
 from ground.wire import Producer, Socket, inserts
-from ground.workerd import Workerd
+from ground.workerd import NODE, TESTS, Workerd
 from test_kills import SOURCES, TABLES, Remembered, endless
 
 CONFIG = {"flushThresholdEvents": 1500, "flushIntervalMs": 400, "flushThresholdMs": 400}
@@ -169,3 +170,15 @@ def keys(server, storage):
     """Looks into the bucket without a word to the object."""
     server.export(storage)
     return storage.objects()
+
+
+@pytest.mark.parametrize("file", sorted((TESTS / "saved").glob("*/*.json")), ids=lambda file: f"{file.parent.name}-{file.stem}")
+def test_what_an_older_release_left_is_read_by_every_engine(workerd, storage, tmp_path, file):
+    """What was in tables then, and what waited in the object's storage."""
+    state = json.loads(file.read_text())
+    subprocess.run([NODE, TESTS / "saved.mjs", "restore", file, tmp_path / "workerd-0" / "storage"], check=True)
+    server = workerd(config=state["config"], key_value=state["keyValue"])
+    model = Model()
+    for source, said in state["sources"].items():
+        model.accept(source, [event for batch in said["batches"] for event in batch])
+    check(server, storage, model)

@@ -12,7 +12,8 @@ import { Miniflare } from 'miniflare';
 import ts from 'typescript';
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
-const PACKAGE = path.resolve(HERE, '../../workers-host/dist');
+/** The built package. */
+export const PACKAGE = path.resolve(HERE, '../../workers-host/dist');
 
 /** The quick start's folder. */
 export const QUICKSTART = path.resolve(HERE, '../../workers-host/examples/quickstart');

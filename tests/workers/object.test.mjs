@@ -45,6 +45,9 @@ test('the quick start works word for word', async (t) => {
   const host = await running(t, { worker, keyValue });
   assert.equal((await host.fetch('/elsewhere')).status, 404);
   assert.equal(await (await host.fetch('/lakehouse/health')).text(), 'OK');
+  const { warnings } = await (await host.fetch('/lakehouse/status')).json();
+  assert.match(warnings[0], /r2BucketName is not set, .*s3:\/\/lakehouse-data/, 'a binding does not tell its bucket');
+  assert.equal(warnings.length, 1);
   const source = await new Source(host.url, 'dosql-shard-1').open();
   source.batch(1, [insert(1)]);
   await source.until(() => source.acked.get(1) === 'buffered');
@@ -148,6 +151,17 @@ test('two lakes in one worker keep to themselves', async (t) => {
     const keys = await host.keys(`${which.toUpperCase()}_BUCKET`);
     assert.ok(keys.some((key) => key.startsWith(`warehouse/default/${which}_table/data/`)), keys.join());
     assert.ok(!keys.some((key) => key.includes(other)), keys.join());
+  }
+});
+
+test('a status warns of what is bound and not used, and of nothing else', async (t) => {
+  const config = { r2BucketName: 'my-lakehouse-data' };
+  for (const [options, expected] of [[{}, undefined], [{ kvNamespaces: ['LAKEHOUSE_KV'] }, /^LAKEHOUSE_KV is bound and not used/]]) {
+    const host = await start({ config, options });
+    t.after(() => host.stop());
+    const { warnings } = await (await host.fetch('/status')).json();
+    if (expected === undefined) assert.equal(warnings, undefined);
+    else assert.match(warnings.join('\n'), expected);
   }
 });
 

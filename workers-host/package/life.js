@@ -56,13 +56,18 @@ export class Life {
     this.#machine = new Machine(this);
   }
 
-  /** @param {string} config JSON, or nothing @returns {Promise<string>} why it cannot begin; empty if it has */
-  async begin(config) {
+  /**
+   * @param {string} config JSON, or nothing
+   * @param {string[]} warnings what the operator should mend
+   * @returns {Promise<string>} why it cannot begin; empty if it has
+   */
+  async begin(config, warnings) {
     const { control, batches } = this.#machine.savedRanges;
     const saved = {
       hasSmallRows: this.#journal.hasSmallRows,
       seed: crypto.getRandomValues(new Uint8Array(16)),
       config,
+      warnings,
       control: await this.#journal.load(control, false, null),
       batches: await this.#journal.load(batches, true, null),
     };

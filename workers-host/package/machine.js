@@ -142,15 +142,16 @@ export class Machine {
 
   /**
    * Begins the machine's life.
-   * @param {{ hasSmallRows: boolean, seed: Uint8Array, config: string, control: Entry[], batches: Entry[] }} from
+   * @param {{ hasSmallRows: boolean, seed: Uint8Array, config: string, warnings: string[], control: Entry[], batches: Entry[] }} from
    * @returns {string} why it cannot begin; empty if it has
    */
-  begin({ hasSmallRows, seed, config, control, batches }) {
+  begin({ hasSmallRows, seed, config, warnings, control, batches }) {
     let begun = 0;
     this.#enter((wasm) => {
       const pieces = [this.#entries(control), this.#entries(batches)];
       const settings = this.#give(encoder.encode(config));
-      begun = wasm.begin(Date.now(), hasSmallRows ? 1 : 0, this.#give(seed)[0], ...settings, ...pieces[0], ...pieces[1]);
+      const told = this.#give(encoder.encode(JSON.stringify(warnings)));
+      begun = wasm.begin(Date.now(), hasSmallRows ? 1 : 0, this.#give(seed)[0], ...settings, ...told, ...pieces[0], ...pieces[1]);
     });
     return begun === 1 ? '' : this.#refusal || this.#panic || 'the machine could not begin';
   }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use dolake_core::config::ConfigError;
 use dolake_core::{Config, Lake, RestoreError, Saved, Seed, Timestamp};
+use serde_json::Value;
 
 /// Why no life can begin. The operator must act.
 #[derive(Debug, thiserror::Error)]
@@ -30,19 +31,28 @@ pub enum OpenError {
 }
 
 /// The machine, from `config` (a JSON object; empty: all defaults) and the journal. A binding does not tell its
-/// bucket's name, so the name that engines need is a setting.
+/// bucket's name, so the name that engines need is a setting; the status warns for as long as nobody has set it.
 ///
 /// # Errors
 /// See [`OpenError`].
 pub fn open(config: &[u8], saved: Saved, seed: Seed, now: Timestamp) -> Result<Lake, OpenError> {
-    let config: Config = if config.is_empty() { Config::default() } else { serde_json::from_slice(config)? };
+    let json = if config.is_empty() { b"{}" } else { config };
+    let config: Config = serde_json::from_slice(json)?;
     config.validate()?;
+    let is_named = serde_json::from_slice::<Value>(json)?.get("r2BucketName").is_some();
     let name = config.r2_bucket_name.clone();
     let lake = Lake::restore(config, format!("s3://{name}"), seed, now, saved)?;
     match lake.misplaced() {
         Some(found) => Err(OpenError::Renamed { found: found.to_owned(), got: name }),
-        None => Ok(lake),
+        None => Ok(lake.warning((!is_named).then(|| unnamed(&name)))),
     }
+}
+
+fn unnamed(name: &str) -> String {
+    format!(
+        "DOLAKE_CONFIG: r2BucketName is not set, so tables' metadata says that their files lie in s3://{name}: set it \
+         to the bucket's own name before the first event, or engines find tables only by path"
+    )
 }
 
 /// What a life starts from, as the shell read it.
@@ -52,6 +62,10 @@ pub fn saved(control: Vec<(Bytes, Bytes)>, batches: Vec<(Bytes, Bytes)>) -> Save
 
 #[cfg(test)]
 mod tests {
+    use dolake_core::command::Command;
+    use dolake_core::event::{CallId, RequestHead};
+    use dolake_core::{Commands, Event};
+
     use super::*;
 
     fn message(config: &str, saved: Saved) -> String {
@@ -68,6 +82,34 @@ mod tests {
         );
         let damaged = saved(vec![(Bytes::from("c/lake"), Bytes::from("\u{ff}"))], Vec::new());
         assert!(message("", damaged).starts_with("the object's journal: the journal"));
+    }
+
+    fn status(config: &str) -> Value {
+        let opened = open(config.as_bytes(), Saved::default(), Seed(1), Timestamp(0));
+        let head =
+            RequestHead { method: "GET".to_owned(), path: "/status".to_owned(), query: None, headers: Vec::new() };
+        let mut commands = Commands::new();
+        opened.expect("opened").step(Timestamp(0), Event::Requested { call: CallId(1), head }, &mut commands);
+        let mut answers = commands.iter().filter_map(|command| {
+            let Command::Respond { body, .. } = command else { return None };
+            Some(body)
+        });
+        serde_json::from_slice(answers.next().expect("an answer")).expect("JSON")
+    }
+
+    #[test]
+    fn a_bucket_that_nobody_named_is_warned_of() {
+        for config in ["", "{}", r#"{"flushIntervalMs": 1000}"#] {
+            let warnings = status(config)["warnings"].take();
+            let [Value::String(warning)] = &warnings.as_array().expect("a list")[..] else { panic!("{warnings}") };
+            assert!(
+                warning.contains("r2BucketName is not set") && warning.contains("s3://lakehouse-data"),
+                "{warning}"
+            );
+        }
+        for config in [r#"{"r2BucketName": "shop-data"}"#, r#"{"r2BucketName": "lakehouse-data"}"#] {
+            assert_eq!(status(config).get("warnings"), None, "{config}");
+        }
     }
 
     #[test]

@@ -15,6 +15,9 @@ use crate::wire::server::{BufferStats, CircuitBreakerState, FlushResult, LakeSta
 pub struct StatusAnswer {
     /// What DoLake does.
     pub state: LakeState,
+    /// What the operator should mend, in sentences; absent when there is nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// What is not flushed yet.
     pub buffer: BufferStats,
     /// Sources with at least one connection.
@@ -261,6 +264,7 @@ mod tests {
     fn a_status_has_the_documented_shape() {
         let status = StatusAnswer {
             state: LakeState::Receiving,
+            warnings: vec!["mend this".to_owned()],
             buffer: BufferStats { batch_count: 1, event_count: 2, total_size_bytes: 3, ..BufferStats::default() },
             connected_sources: 1,
             source_states: vec![SourceState {
@@ -301,6 +305,7 @@ mod tests {
         };
         let expected = json!({
             "state": "receiving",
+            "warnings": ["mend this"],
             "buffer": { "batchCount": 1, "eventCount": 2, "totalSizeBytes": 3, "utilization": 0.0 },
             "connectedSources": 1,
             "sourceStates": [{

@@ -1,0 +1,142 @@
+// What an object does when its machine breaks, and when its bucket takes no writes: nothing that was acked is lost, every
+// request has an answer, clients are told to come again, and no other object notices.
+
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { test } from 'node:test';
+import { start } from './host.mjs';
+import { Source } from './source.mjs';
+
+const HOUR = 3_600_000;
+const ON_DEMAND = { flushThresholdEvents: 1e9, flushThresholdMs: HOUR, flushIntervalMs: HOUR };
+
+const insert = (sequence) => ({
+  sequence, timestamp: 1_700_000_000_000 + sequence, operation: 'INSERT', table: 'users', rowId: `row-${sequence}`,
+  after: { id: sequence, name: `Zoë ${sequence}`, note: 'x'.repeat(50) },
+});
+const inserts = (first, count) => Array.from({ length: count }, (_, at) => insert(first + at));
+
+async function running(t, config) {
+  const host = await start({
+    config,
+    worker: await readFile(path.join(import.meta.dirname, 'troubled.mjs'), 'utf8'),
+    options: {
+      durableObjects: { DOLAKE: { className: 'DoLake', useSQLite: true }, OTHER: { className: 'Other', useSQLite: true } },
+      r2Buckets: { LAKEHOUSE_BUCKET: 'my-lakehouse-data', OTHER_BUCKET: 'other-data' },
+    },
+  });
+  t.after(() => host.stop());
+  return host;
+}
+
+const json = async (answer) => (await answer).json();
+const ask = (host, where) => json(host.fetch(`/lakehouse/${where}`));
+const flush = (host, where = '') => host.fetch(`/lakehouse/flush${where}`, { method: 'POST' });
+
+/** A source whose first batch is acked. */
+async function speaking(host, name, where = '') {
+  const source = new Source(host.url, name);
+  source.url.search = where;
+  await source.open();
+  source.batch(1, inserts(1, 10));
+  await source.until(() => source.acked.has(1));
+  return source;
+}
+
+for (const how of ['panic', 'out-of-bounds']) {
+  test(`a trap costs its object one life, and nothing that was acked (${how})`, async (t) => {
+    const host = await running(t, ON_DEMAND);
+    const source = await speaking(host, 'a');
+    const other = await speaking(host, 'b', '?other');
+    assert.equal((await ask(host, 'probe')).instances, 2);
+
+    const answer = await host.fetch(`/lakehouse/${how}`);
+    assert.equal(answer.status, 500);
+    const { error } = await answer.json();
+    assert.equal(error.code, 'internal');
+    assert.match(error.message, how === 'panic' ? /DoLake broke: panicked at .*wasm\.rs/ : /DoLake broke: .*out of bounds/);
+    assert.equal((await source.closed).code, 1011, 'a client that is told so comes again');
+    const after = await ask(host, 'probe');
+    assert.deepEqual([after.isAlive, after.traps, after.instances], [false, 1, 2]);
+    assert.ok(after.alarm > Date.now(), 'it would look after itself though nobody came');
+
+    // The other lake of the process is the one that it was: its socket, its instance, its data.
+    other.batch(2, inserts(11, 10));
+    await other.until(() => other.acked.has(2));
+    assert.equal((await json(flush(host, '?other'))).eventsFlushed, 20);
+
+    // The first that comes begins the next life.
+    const again = await new Source(host.url, 'a').open();
+    again.batch(2, inserts(11, 10));
+    await again.until(() => again.acked.get(2) === 'buffered');
+    again.batch(1, inserts(1, 10));
+    await again.until(() => again.acked.get(1) === 'duplicate');
+    assert.equal((await json(flush(host))).eventsFlushed, 20);
+    assert.equal((await ask(host, 'status')).tables[0].rows, 20);
+    const last = await ask(host, 'probe');
+    assert.deepEqual([last.traps, last.instances, last.alarm], [1, 3, null]);
+  });
+}
+
+test('a fault that comes again with every life is tried once an alarm, and the data waits for its end', async (t) => {
+  const host = await running(t, { flushThresholdMs: 1, flushIntervalMs: HOUR });
+  await ask(host, 'trouble?work=true');
+  const source = await speaking(host, 'a');
+  assert.equal((await source.closed).code, 1011);
+  for (let life = 1; life <= 3; life += 1) {
+    // Nobody speaks to it: only its alarm begins the next life.
+    const broken = await ask(host, `trapped?count=${life}`);
+    assert.deepEqual([broken.isAlive, broken.traps, broken.instances], [false, life, life]);
+    assert.ok(broken.alarm - Date.now() > 10_000, `the next life may begin in ${broken.alarm - Date.now()} ms`);
+    if (life === 3) await ask(host, 'trouble?work=false');
+    await ask(host, 'alarm');
+  }
+  assert.equal((await json(flush(host))).success, true);
+  const { tables } = await ask(host, 'status');
+  assert.equal(tables[0].rows, 10);
+  const { traps, instances, alarm } = await ask(host, 'probe');
+  assert.deepEqual([traps, instances, alarm], [3, 4, null]);
+});
+
+test('128 MB of JSON are kept while R2 takes no writes, more is refused, and all of it is flushed once', async (t) => {
+  const host = await running(t, {
+    flushThresholdMs: 2_000, flushIntervalMs: 2_000, maxRetryDelayMs: 1_000, enableFallback: false, r2BucketName: 'b',
+  });
+  await flush(host);
+  await ask(host, 'trouble?bucket=true');
+  const messages = [];
+  for (let bytes = 0, number = 1; bytes < 180 << 20; number += 1) {
+    const events = inserts(number * 1_000, 1_000).map((event) => ({
+      ...event, after: { ...event.after, note: `${(event.sequence * 7919) % 100_003} `.repeat(40) },
+    }));
+    const text = JSON.stringify({
+      type: 'cdc_batch', timestamp: 1, sourceDoId: 'a', events, sequenceNumber: number,
+      firstEventSequence: events[0].sequence, lastEventSequence: events.at(-1).sequence, sizeBytes: 1, isRetry: false, retryCount: 0,
+    });
+    bytes += text.length;
+    messages.push({ text, number });
+  }
+  const source = new Source(host.url, 'a');
+  const isRefusal = (message) => message.type === 'nack';
+  const refused = new Promise((resolve) => source.watchers.add(() => source.messages.some(isRefusal) && resolve()));
+  const sent = source.send(messages);
+  await Promise.race([sent, refused]);
+  const { reason, shouldRetry, retryDelayMs } = source.messages.find(isRefusal);
+  assert.deepEqual([reason, shouldRetry, retryDelayMs > 0], ['buffer_full', true, true]);
+  const full = await ask(host, 'status');
+  assert.equal(full.tables.length, 0, 'nothing came through');
+  const taken = full.buffer.totalSizeBytes + full.parkedTables[0].bytes;
+  assert.ok(taken >= 128 << 20, `${taken} bytes were taken`);
+  const whileFull = (await ask(host, 'probe')).memoryBytes;
+
+  await ask(host, 'trouble?bucket=false');
+  await sent;
+  assert.equal((await json(flush(host))).success, true);
+  const { tables, buffer } = await ask(host, 'status');
+  assert.deepEqual([tables[0].rows, buffer.eventCount], [messages.length * 1_000, 0]);
+  const { memoryBytes, instances } = await ask(host, 'probe');
+  assert.equal(instances, 1);
+  t.diagnostic(`${taken >> 20} MB taken, ${whileFull >> 20} MB of linear memory while full, ${memoryBytes >> 20} MB at the end`);
+  assert.ok(memoryBytes <= 100 << 20, `${memoryBytes} bytes`);
+});
