@@ -195,6 +195,8 @@ mutants! {
     /// Rows past a full row group are dropped (4).
     RowsPastGroupDropped,
 
+    /// What came to wait behind a hole after the fact leaves no room for the batch that fills it (7).
+    HolesLeaveNoRoom,
     // Sources whose numbers are sparse.
     /// Of the refused batches of a sparse source only the lowest is awaited: the next is passed over (1).
     SparseAwaitsLowest,

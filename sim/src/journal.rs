@@ -24,13 +24,16 @@ impl Journal {
     /// Carries out a transaction. Returns whether a table's pointer moved.
     pub fn apply(&mut self, writes: &[Write]) -> bool {
         let mut moved = false;
+        let mut before: &[u8] = &[];
         for write in writes {
             match write {
                 Write::Put(key, value) => {
                     moved |= key.starts_with(b"c/t/");
                     if key.starts_with(BATCH_RANGE.0) {
                         self.forget(key);
-                        let uids = uids_in(value);
+                        let is_first = key.get(CHUNK).is_none_or(|chunk| chunk == [0, 0]);
+                        let uids = uids_in(if is_first { &[] } else { before }, value);
+                        before = value;
                         for uid in &uids {
                             *self.held.entry(*uid).or_default() += 1;
                         }
@@ -130,18 +133,46 @@ impl Journal {
     }
 }
 
-/// The uids of the rows in a batch, by a plain search of its text. An UPDATE names its uid twice.
-fn uids_in(frame: &[u8]) -> Vec<Uid> {
+/// Where the key of a batch has the number of its chunk.
+const CHUNK: std::ops::Range<usize> = 10..12;
+
+/// The longest that a uid is with its name.
+const UID_BYTES_MAX: usize = 26;
+
+/// The uids of the rows in a piece of a batch that follows another, by a plain search of the text; one that lies across
+/// both belongs to the second, and one at the end of the first may be found in both. An UPDATE names its uid twice.
+fn uids_in(before: &[u8], piece: &[u8]) -> Vec<Uid> {
     const MARK: &[u8] = b"\"uid\":";
+    let frame = [&before[before.len().saturating_sub(UID_BYTES_MAX)..], piece].concat();
     let mut found = Vec::new();
     let mut at = 0;
     while let Some(next) = frame[at..].windows(MARK.len()).position(|window| window == MARK) {
         at += next + MARK.len();
         let digits = frame[at..].iter().take_while(|byte| byte.is_ascii_digit());
+        if at + digits.clone().count() == frame.len() {
+            // Cut off: it is found with the next piece.
+            break;
+        }
         let uid = digits.fold(0_u64, |uid, digit| uid * 10 + u64::from(digit - b'0'));
         if found.last() != Some(&uid) {
             found.push(uid);
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uid_that_lies_across_two_pieces_is_found_once() {
+        let text = br#"{"uid":12,"name":"x"},{"uid":345,"name":"y"}"#;
+        for cut in 0..text.len() {
+            let (first, second) = text.split_at(cut);
+            let found: std::collections::BTreeSet<Uid> =
+                uids_in(b"", first).into_iter().chain(uids_in(first, second)).collect();
+            assert_eq!(found, [12, 345].into(), "cut at {cut}");
+        }
+    }
 }

@@ -244,8 +244,9 @@ impl Plan {
         }
         let mut apart = Rng::new(seed, "sparse");
         let sparse = if apart.below(5) == 0 { *apart.pick(&[500_000, 1_000_000]) } else { 0 };
-        if sparse > 0 && fat == 0 && apart.below(2) == 0 {
-            // Full time and again, and soon empty: batches are refused, come again, and must not be passed over meanwhile.
+        if fat == 0 && apart.below(if sparse > 0 { 2 } else { 8 }) == 0 {
+            // Full time and again, and soon empty: batches are refused and come again, what is above them must not pass over
+            // them nor leave them no room.
             config.max_buffer_size = 8_192;
             config.max_payload_size = 8_192;
             config.enable_fallback = false;

@@ -193,7 +193,11 @@ impl Ingest {
                     Refused::retry(NackReason::ShuttingDown, "DoLake is stopping: send it again when it is back", cx);
                 self.refuse_new(&arrived, &refused, cx);
             }
-            Verdict::Take(_) if !self.has_room(&batch, 0, cx) => self.refuse_full(&arrived, cx),
+            Verdict::Take(take)
+                if !self.has_room(&batch, 0, cx) && (take.behind_hole || !self.has_room_beside_holes(&batch, cx)) =>
+            {
+                self.refuse_full(&arrived, cx);
+            }
             Verdict::Take(take) => self.journal(arrived, &take, cx),
         }
     }
@@ -202,6 +206,16 @@ impl Ingest {
     fn has_room(&self, batch: &CdcBatch, waiting: u64, cx: &Context<'_>) -> bool {
         let bytes = self.buffer.all().bytes + waiting + batch.frame.len() as u64;
         bytes <= answers::capacity(cx) || mutant!(BufferLimitIgnored)
+    }
+
+    /// Whether a batch that lies behind no hole fits into the half that holes must leave. More than their half may wait
+    /// behind them: it was accepted while a batch below it was on its way to the journal, and that one was lost. It comes
+    /// again, and must find room, or what waits for it would fill the buffer for ever.
+    fn has_room_beside_holes(&self, batch: &CdcBatch, cx: &Context<'_>) -> bool {
+        let (behind, half) = (self.hole_bytes(), cx.config.max_buffer_size / 2);
+        let beside = self.buffer.all().bytes.saturating_sub(behind);
+        let fits = beside == 0 || beside + batch.frame.len() as u64 <= half;
+        behind > half && fits && !mutant!(HolesLeaveNoRoom)
     }
 
     fn refuse_full(&mut self, arrived: &Arrived, cx: &mut Context<'_>) {
@@ -239,6 +253,7 @@ impl Ingest {
         if mutant!(AckBeforeSave) {
             self.ack(&arrived, AckStatus::Buffered, take.processed, cx);
         }
+        self.note_holes(&batch.source_do_id);
         self.flights.insert(place, Flight { arrived, processed: take.processed });
         cx.save(writes, Pending::SaveBatch { place });
     }

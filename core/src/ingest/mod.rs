@@ -65,8 +65,8 @@ pub(crate) struct Ingest {
     waiting: BTreeMap<u64, Vec<Arrived>>,
     /// Bytes of those that wait.
     waiting_bytes: u64,
-    /// Sources with an open hole or something else that time changes.
-    timed: BTreeSet<String>,
+    /// Sources with an open hole, or with batches on their way to the journal that lie above what has come.
+    holed: BTreeSet<String>,
     /// Journal reads to be tried again.
     reloads: Vec<(MachineTime, Reload)>,
 }
@@ -160,7 +160,7 @@ impl Ingest {
             flights: BTreeMap::new(),
             waiting: BTreeMap::new(),
             waiting_bytes: 0,
-            timed: BTreeSet::new(),
+            holed: BTreeSet::new(),
             reloads: Vec::new(),
         }
     }
@@ -323,28 +323,35 @@ impl Ingest {
             state.unready.remove(&place);
             self.buffer.mark_ready(place);
         }
-        if state.source.has_timer() {
-            self.timed.insert(name.to_owned());
+        self.note_holes(name);
+    }
+
+    /// Remembers whether a source has a hole, or a batch on its way to the journal that may come to lie behind one.
+    fn note_holes(&mut self, name: &str) {
+        let Some(Slot::Ready(state)) = self.sources.get(name) else { return };
+        if state.source.has_timer() || state.source.hole_bytes() > 0 {
+            self.holed.insert(name.to_owned());
         } else {
-            self.timed.remove(name);
+            self.holed.remove(name);
         }
+    }
+
+    /// Bytes that wait behind holes, of all sources.
+    fn hole_bytes(&self) -> u64 {
+        let bytes = |name: &String| match self.sources.get(name) {
+            Some(Slot::Ready(state)) => state.source.hole_bytes(),
+            Some(Slot::Loading(_)) | None => 0,
+        };
+        self.holed.iter().map(bytes).sum()
     }
 
     /// What of the settings decides about sequences.
     fn rules(&self, config: &Config) -> Rules {
-        let waiting: u64 = self
-            .timed
-            .iter()
-            .filter_map(|name| match self.sources.get(name) {
-                Some(Slot::Ready(state)) => Some(state.source.hole_bytes()),
-                Some(Slot::Loading(_)) | None => None,
-            })
-            .sum();
         Rules {
             deduplicate: config.enable_deduplication,
             window_ms: config.deduplication_window_ms,
             max_hole_bytes: config.max_hole_bytes,
-            hole_room_bytes: (config.max_buffer_size / 2).saturating_sub(waiting),
+            hole_room_bytes: (config.max_buffer_size / 2).saturating_sub(self.hole_bytes()),
             refusal_pause_ms: 2 * config.max_retry_delay_ms,
         }
     }
@@ -357,7 +364,7 @@ impl Ingest {
             && !state.source.unsaved()
         {
             self.sources.remove(name);
-            self.timed.remove(name);
+            self.holed.remove(name);
         }
     }
 
@@ -387,13 +394,13 @@ impl Ingest {
     pub(crate) fn deadline(&self, config: &Config) -> Option<(MachineTime, &'static str)> {
         let reload = self.reloads.iter().map(|(due, _)| (*due, "journal read")).min();
         let acks = self.conns.deadline().map(|due| (due, "gathered acks"));
-        let hole = if self.timed.is_empty() || self.committing { None } else { self.next_hole(config) };
+        let hole = if self.holed.is_empty() || self.committing { None } else { self.next_hole(config) };
         [reload, acks, hole].into_iter().flatten().min()
     }
 
     fn next_hole(&self, config: &Config) -> Option<(MachineTime, &'static str)> {
         let rules = self.rules(config);
-        let due = self.timed.iter().filter_map(|name| match self.sources.get(name) {
+        let due = self.holed.iter().filter_map(|name| match self.sources.get(name) {
             Some(Slot::Ready(state)) => state.source.next_deadline(&rules),
             Some(Slot::Loading(_)) | None => None,
         });

@@ -140,8 +140,8 @@ impl Ingest {
     /// Closes holes whose time is up. What waited behind them is ready.
     pub(super) fn close_holes(&mut self, cx: &mut Context<'_>) {
         let rules = self.rules(cx.config);
-        let timed: Vec<String> = self.timed.iter().cloned().collect();
-        for name in timed {
+        let holed: Vec<String> = self.holed.iter().cloned().collect();
+        for name in holed {
             let Some(state) = self.state(&name) else { continue };
             let closed = state.source.close_due(cx.now, &rules);
             if closed.is_empty() {

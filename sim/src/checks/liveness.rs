@@ -70,7 +70,9 @@ impl World {
         let config = &self.widest;
         let hole_ms =
             if self.plan.holes_close { config.deduplication_window_ms + 2 * config.max_retry_delay_ms } else { 0 };
-        (2 * config.flush_interval_ms + hole_ms + config.max_retry_delay_ms + 2_000) * 1_000
+        // A flush takes a part of the memory budget at a time.
+        let flushes = config.max_buffer_size / (config.memory_budget_bytes / 4).max(1);
+        (2 * config.flush_interval_ms + hole_ms + config.max_retry_delay_ms + 2_000 + 1_000 * flushes) * 1_000
     }
 
     /// In calm times everything is answered soon.
