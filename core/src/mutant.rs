@@ -195,6 +195,13 @@ mutants! {
     /// Rows past a full row group are dropped (4).
     RowsPastGroupDropped,
 
+    // Sources whose numbers are sparse.
+    /// Of the refused batches of a sparse source only the lowest is awaited: the next is passed over (1).
+    SparseAwaitsLowest,
+    /// A sparse source goes on, after an eviction, on a socket that outlived it: what was lost is passed over (1).
+    SparseSocketOutlives,
+    /// Batches of a sparse source are saved side by side: one is lost, and the next covers it (1).
+    SparseSavesTogether,
     // The producer's machine.
     /// A lost connection counts as delivered what was sent on it (4).
     ProducerDropsWindow,

@@ -213,7 +213,7 @@ impl World {
             self.queue.at(self.now + 1_000, What::ClientClosed(conn));
             return;
         }
-        let back = self.chance.net.at("opened").between(200, 20_000);
+        let back = self.chance.net.at("opened").between(200, self.plan.net_ms * 1_000);
         let Some(socket) = self.sockets.get_mut(&conn) else { return };
         self.queue.at(self.now + back, What::ClientOpened(conn));
         if self.host.lake.is_some() {

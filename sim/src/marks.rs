@@ -7,7 +7,7 @@ use dolake_core::command::Write;
 use crate::world::World;
 
 /// What a thousand seeds must each reach; a search says which it did not.
-pub const MARKS: [&str; 41] = [
+pub const MARKS: [&str; 42] = [
     "ack cumulative",
     "ack duplicate",
     "ack fallback",
@@ -29,6 +29,7 @@ pub const MARKS: [&str; 41] = [
     "events parked",
     "hole named as given up",
     "impostor",
+    "impostor applied",
     "last blow",
     "new epoch",
     "nack buffer_full",

@@ -9,14 +9,18 @@ use serde_json::{Value, json};
 
 use crate::world::World;
 
-/// Settings that are changed, and what to. Each value is one that a seed may begin with, so any of them go together.
-const CHANGES: [(&str, &[u64]); 6] = [
+/// Settings that are changed, and what to. None takes away from a batch that was made up the room
+/// that it had. A change that does not fit the others is refused.
+const CHANGES: [(&str, &[u64]); 9] = [
     ("flushThresholdEvents", &[5, 20, 100, 10_000]),
     ("flushThresholdMs", &[300, 2_000, 10_000]),
     ("flushIntervalMs", &[500, 2_000, 8_000]),
     ("maxBufferSize", &[65_536, 1 << 20]),
     ("maxHoleBytes", &[8_192, 1 << 20]),
     ("maxSnapshots", &[2, 5, 1_000]),
+    ("maxPayloadSize", &[16_384, 32_768]),
+    ("maxEventSize", &[8_192, 16_384]),
+    ("deduplicationWindowMs", &[3_600_000, 7_200_000]),
 ];
 
 /// What is known of the settings in force.
@@ -39,6 +43,9 @@ impl World {
         for _ in 0..self.chance.work.at("changes at once").between(1, 2) {
             let (key, values) = *self.chance.work.at("change of").pick(&CHANGES);
             let value = *self.chance.work.at("change to").pick(values);
+            // Where holes are to close within a run, their time stays as short.
+            let is_short = key == "deduplicationWindowMs" && self.plan.holes_close;
+            let value = if is_short { value / 1_000 } else { value };
             self.count("settings changed");
             let body = Bytes::from(json!({ key: value }).to_string());
             let delay = self.chance.net.at("request").between(200, 20_000);
@@ -53,12 +60,22 @@ impl World {
 
     /// What may have been in force at some time: checks of limits and of time allow for the widest.
     fn widen(&mut self, key: &str, value: u64) {
-        let Config { flush_interval_ms, max_buffer_size, max_hole_bytes, max_snapshots, .. } = &mut self.widest;
+        let Config {
+            flush_interval_ms,
+            max_buffer_size,
+            max_hole_bytes,
+            max_snapshots,
+            max_payload_size,
+            deduplication_window_ms,
+            ..
+        } = &mut self.widest;
         let field = match key {
             "flushIntervalMs" => flush_interval_ms,
             "maxBufferSize" => max_buffer_size,
             "maxHoleBytes" => max_hole_bytes,
             "maxSnapshots" => max_snapshots,
+            "maxPayloadSize" => max_payload_size,
+            "deduplicationWindowMs" => deduplication_window_ms,
             _ => return,
         };
         *field = value.max(*field);

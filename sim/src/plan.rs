@@ -99,6 +99,8 @@ pub struct Plan {
     pub holes_close: bool,
     /// Time between two turns of a producer, at most, in milliseconds.
     pub turn_ms: u64,
+    /// How long a message is on its way, at most, in milliseconds. Those of one connection keep their order.
+    pub net_ms: u64,
     /// Chance for each turn of an HTTP request or a control message.
     pub asks: u32,
     /// Chance that a source is a real producer's.
@@ -155,6 +157,7 @@ impl Plan {
             number_jumps: 0,
             holes_close: false,
             turn_ms: 100,
+            net_ms: 20,
             asks: 0,
             real_producers: 0,
             sparse: 0,
@@ -241,6 +244,12 @@ impl Plan {
         }
         let mut apart = Rng::new(seed, "sparse");
         let sparse = if apart.below(5) == 0 { *apart.pick(&[500_000, 1_000_000]) } else { 0 };
+        if sparse > 0 && fat == 0 && apart.below(2) == 0 {
+            // Full time and again, and soon empty: batches are refused, come again, and must not be passed over meanwhile.
+            config.max_buffer_size = 8_192;
+            config.max_payload_size = 8_192;
+            config.enable_fallback = false;
+        }
         let mut apart = Rng::new(seed, "posts");
         let posts = if apart.below(5) == 0 { *apart.pick(&[300_000, 1_000_000]) } else { 0 };
         if posts > 0 && apart.below(2) == 0 {
@@ -248,13 +257,20 @@ impl Plan {
         }
         let mut apart = Rng::new(seed, "changes");
         let changes = if apart.below(6) == 0 && fat == 0 { *apart.pick(&[50_000, 500_000]) } else { 0 };
-        Plan {
+        let last_blow = apart.below(2) == 0;
+        let mut apart = Rng::new(seed, "far away");
+        let is_far = apart.below(if sparse > 0 { 2 } else { 6 }) == 0;
+        let net_ms = if is_far { *apart.pick(&[200, 1_000]) } else { 20 };
+        let mut apart = Rng::new(seed, "nothing compared");
+        let compares = sparse + posts + changes > 0 || holes_close || apart.below(12) > 0;
+        config.enable_deduplication = compares;
+        let plan = Plan {
             fat,
             stays_broken,
             sparse,
             posts,
             changes,
-            last_blow: apart.below(2) == 0,
+            last_blow,
             config,
             faults,
             sources: rng.between(1, 4),
@@ -265,10 +281,13 @@ impl Plan {
             number_jumps: if rng.below(3) == 0 { 200_000 } else { 0 },
             holes_close,
             turn_ms: *rng.pick(&[20, 100, 500, 2_000]),
+            net_ms,
             asks: *rng.pick(&[0, 10_000, 100_000]),
             real_producers: *rng.pick(&[0, 500_000, 1_000_000]),
             chaos_ms: rng.between(4_000, 40_000),
-        }
+        };
+        // A producer of ours trusts resume numbers, which say nothing where nothing is compared.
+        if compares { plan } else { Plan { overlap: 0, real_producers: 0, ..plan } }
     }
 }
 

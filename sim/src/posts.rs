@@ -64,6 +64,7 @@ impl World {
         let stream = &mut self.truth.streams[self.producers[producer].stream()];
         (stream.is_sparse, stream.is_unnumbered) = (is_sparse, is_sparse);
         stream.may_overtake = is_sparse && !obeys;
+        stream.is_eager = false;
         self.producers[producer].poster = Some(Poster { obeys, open: Vec::new() });
     }
 
@@ -108,7 +109,7 @@ impl World {
         parts.push(format!("\"events\":{}", self.truth.events_json(&self.truth.streams[stream].batches[batch].events)));
         let body = Bytes::from(format!("{{{}}}", parts.join(",")));
         let is_deaf = !self.is_calm && self.chance.net.at("answer lost").chance(self.faults.call_cut);
-        let delay = self.chance.net.at("request").between(200, 20_000);
+        let delay = self.chance.net.at("request").between(200, self.plan.net_ms * 1_000);
         let call = self.call("POST", "/cdc", vec![("x-client-id".to_owned(), source)], body, delay);
         let (number, range) =
             (self.truth.streams[stream].batches[batch].number, self.truth.streams[stream].batches[batch].range);
@@ -142,7 +143,7 @@ impl World {
 
     /// The machine of a life that ended, or an answer that came through: the client learns of it, at some time.
     pub(crate) fn answer_post(&mut self, call: CallId, told: Option<Told>) {
-        let delay = self.chance.net.at("answer").between(200, 20_000);
+        let delay = self.chance.net.at("answer").between(200, self.plan.net_ms * 1_000);
         self.queue.at(self.now + delay, What::Heard(call, told));
     }
 

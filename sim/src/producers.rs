@@ -71,6 +71,7 @@ impl World {
         let open = self.open_sockets(producer).len();
         let held = self.sockets.values().filter(|socket| socket.producer == producer).count() as u64;
         let more = !self.is_calm
+            && !self.truth.streams[self.producers[producer].stream()].is_eager
             && open < CONNECTIONS_MAX
             && self.chance.work.at("extra connection").chance(self.faults.extra_connection);
         if held < self.plan.config.max_connections_per_source && (open == 0 || more) {
@@ -115,6 +116,7 @@ impl World {
 
     fn connect(&mut self, producer: usize) {
         let conn = self.open_socket(producer);
+        self.begin_again_in_order(producer);
         let source = self.producers[producer].source.clone();
         let stream = self.producers[producer].stream();
         let epoch = self.truth.streams[stream].epoch.clone();
@@ -140,7 +142,7 @@ impl World {
 
     /// When the next message of a socket reaches the host: messages do not overtake one another.
     pub(crate) fn due_at_host(&mut self, conn: ConnId) -> u64 {
-        let delay = self.chance.net.at("to host").between(200, 20_000);
+        let delay = self.chance.net.at("to host").between(200, self.plan.net_ms * 1_000);
         let socket = self.sockets.get_mut(&conn).expect("only open sockets are sent on");
         socket.due_at_host = socket.due_at_host.max(self.now + delay);
         socket.due_at_host
@@ -166,7 +168,7 @@ impl World {
             let now_ms = self.host_ms();
             let batch = self.truth.make(stream, &self.plan, now_ms, &mut self.chance.work);
             let obeys = self.producers[producer].poster.as_ref().is_some_and(|poster| poster.obeys);
-            let plays = self.producers[producer].real.is_none() && !obeys;
+            let plays = self.producers[producer].real.is_none() && !obeys && !self.truth.streams[stream].is_eager;
             if plays && self.chance.work.at("withhold").chance(self.faults.withhold) {
                 self.count("batch withheld");
                 let later = self.now + self.chance.work.at("withheld for").between(100_000, 10_000_000);
@@ -202,7 +204,8 @@ impl World {
             let batches = self.truth.streams[stream].unsettled();
             let mut due: Vec<usize> =
                 batches.filter(|(_, batch)| due(batch.state) && !batch.absent).map(|(at, _)| at).collect();
-            if !self.is_calm && self.chance.work.at("shuffle").chance(self.faults.shuffle) {
+            let keeps_order = self.is_calm || self.truth.streams[stream].is_eager;
+            if !keeps_order && self.chance.work.at("shuffle").chance(self.faults.shuffle) {
                 self.chance.work.at("order").shuffle(&mut due);
             }
             for batch in due {
@@ -260,7 +263,7 @@ impl World {
             self.resend(conn, producer);
         }
         let is_deaf = self.sockets.get(&conn).is_some_and(|socket| !socket.reads);
-        if is_deaf && self.chance.work.at("flood").one_in(10) {
+        if is_deaf && !self.truth.streams[stream].is_eager && self.chance.work.at("flood").one_in(10) {
             self.flood(conn, producer);
         }
         if self.chance.work.at("impostor").chance(self.faults.impostor) {
@@ -352,7 +355,7 @@ impl World {
             json!({ "type": "cdc_batch", "sourceDoId": source, "sequenceNumber": -1 }).to_string(),
             wrong_range.to_string(),
             format!("{{\"type\":\"cdc_batch\",\"x\":{}}}", "[".repeat(10_000)),
-            format!("{{\"type\":\"heartbeat\",\"x\":\"{}\"}}", "y".repeat(20_000)),
+            format!("{{\"type\":\"heartbeat\",\"x\":\"{}\"}}", "y".repeat(40_000)),
         ];
         let text = self.chance.work.at("malformed how").pick(&texts).clone();
         let at = self.due_at_host(conn);
@@ -386,6 +389,19 @@ impl World {
         }
     }
 
+    /// On a new connection a source that sends in order begins with the first batch that is not answered.
+    fn begin_again_in_order(&mut self, producer: usize) {
+        let now = self.now;
+        for stream in &self.producers[producer].streams {
+            let stream = &mut self.truth.streams[*stream];
+            if stream.is_eager {
+                for (_, batch) in stream.unsettled().filter(|(_, batch)| !batch.state.is_final()) {
+                    batch.state = State::Due(now);
+                }
+            }
+        }
+    }
+
     pub(crate) fn start_over(&mut self, producer: usize) {
         self.count("new epoch");
         let source = self.producers[producer].source.clone();
@@ -395,6 +411,7 @@ impl World {
         let stream = self.truth.open(source, epoch);
         self.truth.streams[stream].is_sparse = self.truth.streams[former].is_sparse;
         self.truth.streams[stream].may_overtake = self.truth.streams[former].may_overtake;
+        self.truth.streams[stream].is_eager = self.truth.streams[former].is_eager;
         self.truth.streams[stream].is_unnumbered = self.truth.streams[former].is_unnumbered;
         self.producers[producer].streams.push(stream);
         for conn in self.open_sockets(producer) {
@@ -415,7 +432,7 @@ impl World {
     /// A message of the machine starts on its way.
     pub(crate) fn send(&mut self, conn: ConnId, frame: Bytes) {
         self.answered(conn, &frame);
-        let delay = self.chance.net.at("to client").between(200, 20_000);
+        let delay = self.chance.net.at("to client").between(200, self.plan.net_ms * 1_000);
         let Some(socket) = self.sockets.get_mut(&conn) else { return };
         if socket.reads {
             socket.to_client_at = socket.to_client_at.max(self.now + delay);
@@ -458,6 +475,8 @@ impl World {
                     AckStatus::Buffered | AckStatus::Fallback | AckStatus::Duplicate => {
                         (first..=ack.sequence_number).contains(&number) && sent.contains(&(stream, number))
                     }
+                    // Where nothing is compared, nobody knows of numbers in between whether they came.
+                    AckStatus::Ok | AckStatus::Persisted if truth.applies_each => false,
                     AckStatus::Ok => stream == own && number <= ack.sequence_number,
                     AckStatus::Persisted => number <= ack.sequence_number,
                 };
@@ -482,6 +501,7 @@ impl World {
                 };
                 let last = nack.through_sequence.unwrap_or(nack.sequence_number);
                 let delay_ms = nack.retry_delay_ms.unwrap_or(1_000);
+                let delay_ms = if truth.streams[stream].is_eager { delay_ms.min(20) } else { delay_ms };
                 let state = if nack.should_retry { State::Due(*now + delay_ms * 1_000) } else { State::Refused };
                 for (_, batch) in truth.streams[stream].unsettled() {
                     if (nack.sequence_number..=last).contains(&batch.number) && batch.state != State::Acked {

@@ -12,11 +12,12 @@ use crate::plan::Plan;
 use crate::world::Violation;
 
 /// What a kept plan may ask for at most, so that a damaged file cannot run for ever.
-const LIMITS: [(&str, u64); 5] = [
+const LIMITS: [(&str, u64); 6] = [
     ("sources", 100),
     ("batches", 10_000),
     ("batch_events_max", 1_000),
     ("turn_ms", 600_000),
+    ("net_ms", 60_000),
     ("chaos_ms", 86_400_000),
 ];
 

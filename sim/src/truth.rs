@@ -58,6 +58,13 @@ pub enum State {
     Refused,
 }
 
+impl State {
+    /// Whether it has its answer.
+    pub fn is_final(self) -> bool {
+        matches!(self, State::Acked | State::Refused)
+    }
+}
+
 impl Default for State {
     fn default() -> State {
         State::Due(0)
@@ -82,6 +89,8 @@ pub struct Batch {
     pub nacked: u64,
     /// The machine said that it has it.
     pub acked: bool,
+    /// How often.
+    pub acks: u64,
     /// The machine gave its hole up.
     pub closed: bool,
     /// The life that said so. A closing that the journal did not take is forgotten with its life.
@@ -112,6 +121,8 @@ pub struct Stream {
     pub is_sparse: bool,
     /// It is sparse, and its producer does not keep to what is asked of one: what it sends late may have been passed over.
     pub may_overtake: bool,
+    /// It is sparse, and its producer sends on one socket and in order, but waits for no answer before it goes on.
+    pub is_eager: bool,
     /// Its batches have no numbers of their own: the last event's counts.
     pub is_unnumbered: bool,
     /// So many batches at the start have their final answer.
@@ -123,8 +134,7 @@ pub struct Stream {
 impl Stream {
     /// The batches that may still change, with their place.
     pub fn unsettled(&mut self) -> impl Iterator<Item = (usize, &mut Batch)> {
-        let is_settled = |batch: &Batch| matches!(batch.state, State::Acked | State::Refused);
-        while self.batches.get(self.settled).is_some_and(is_settled) {
+        while self.batches.get(self.settled).is_some_and(|batch| batch.state.is_final()) {
             self.settled += 1;
         }
         self.batches.iter_mut().enumerate().skip(self.settled)
@@ -144,6 +154,8 @@ pub struct Truth {
     pub events: Vec<Event>,
     /// All epochs of all sources.
     pub streams: Vec<Stream>,
+    /// Nothing is compared (`enableDeduplication` is off): each batch that comes is applied, however often it came.
+    pub applies_each: bool,
 }
 
 impl Truth {
@@ -156,6 +168,7 @@ impl Truth {
             is_over: false,
             is_sparse: false,
             may_overtake: false,
+            is_eager: false,
             is_unnumbered: false,
             settled: 0,
             complete: 0,
@@ -171,6 +184,13 @@ impl Truth {
                 stream.complete += 1;
             }
         }
+    }
+
+    /// How often an event came.
+    pub fn arrivals(&self, uid: Uid) -> u64 {
+        let event = &self.events[uid as usize];
+        let batches = &self.streams[event.stream].batches;
+        if event.is_impostor { 1 } else { event.batches.iter().map(|at| batches[*at].received).sum() }
     }
 
     /// The stream of a source and epoch.
@@ -226,6 +246,7 @@ impl Truth {
             received: 0,
             nacked: 0,
             acked: false,
+            acks: 0,
             closed: false,
             closed_in: 0,
             absent: false,

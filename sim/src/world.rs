@@ -271,7 +271,7 @@ impl World {
             posts: BTreeMap::new(),
             flush_asks: BTreeMap::new(),
             producers: Vec::new(),
-            truth: Truth::default(),
+            truth: Truth { applies_each: !plan.config.enable_deduplication, ..Truth::default() },
             view: LakeView::default(),
             told: None,
             brought: Vec::new(),
@@ -298,12 +298,14 @@ impl World {
             let real = world.chance.work.at("real producers").chance(world.plan.real_producers);
             let is_sparse = world.chance.work.at("sparse").chance(world.plan.sparse);
             let obeys = is_sparse && !world.chance.work.at("sparse and hostile").one_in(3);
+            let is_eager = obeys && world.chance.work.at("sparse and eager").one_in(2);
             world.truth.streams[stream].is_sparse = is_sparse;
+            world.truth.streams[stream].is_eager = is_eager;
             world.truth.streams[stream].may_overtake = is_sparse && !obeys;
             let posts = world.chance.work.at("posts").chance(world.plan.posts);
             if posts {
                 world.begin_posting(n as usize);
-            } else if obeys || (real && !is_sparse) {
+            } else if (obeys && !is_eager) || (real && !is_sparse) {
                 world.begin_machine(n as usize);
             }
             let first_turn = world.chance.work.at("first turn").below(world.plan.turn_ms * 1_000);

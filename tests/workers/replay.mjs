@@ -23,7 +23,7 @@ class Shell {
   close(...call) { this.said.push(['close', ...call]); }
   attach(conn, left) { this.said.push(['attach', conn, hex(left)]); }
   save(number, writes) { this.said.push(['save', number, writes.map(({ key, value }) => [hex(key), value && hex(value)])]); }
-  load(number, from, until, ...more) { this.said.push(['load', number, hex(from), hex(until), ...more]); }
+  load(number, { from, until }, ...more) { this.said.push(['load', number, hex(from), hex(until), ...more]); }
   put(number, key, object, onlyIfAbsent) { this.said.push(['put', number, key, hex(object), onlyIfAbsent]); }
   get(number, key, range) { this.said.push(['get', number, key, range && [range.offset, range.offset + range.length]]); }
   delete(...call) { this.said.push(['delete', ...call]); }

@@ -24,7 +24,7 @@ export class DoLake {
       const { tables, entries, alarm } = await request.json();
       for (const { create, name, rows } of tables ?? []) {
         this.storage.sql.exec(create);
-        for (const row of rows) this.storage.sql.exec('INSERT INTO ' + name + ' VALUES (' + row.map(() => '?').join() + ')', ...row.map(bytes));
+        for (const row of rows) this.storage.sql.exec('INSERT INTO ' + name + ' VALUES (' + row.map(() => '?').join() + ')', ...row.map((field) => typeof field === 'string' ? bytes(field) : field));
       }
       for (const [name, value] of entries ?? []) await this.storage.put(name, bytes(value));
       if (alarm) await this.storage.setAlarm(Date.now() + 3_600_000);
@@ -36,7 +36,7 @@ export class DoLake {
       return Response.json({ alarm, entries: [...await this.storage.list()].map(([name, value]) => [name, text(value)]) });
     }
     const found = this.storage.sql.exec("SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name LIKE 'dolake%'").toArray();
-    const tables = found.map(({ name, sql }) => ({ name, create: sql, rows: [...this.storage.sql.exec('SELECT * FROM ' + name).raw()].map((row) => row.map(text)) }));
+    const tables = found.map(({ name, sql }) => ({ name, create: sql, rows: [...this.storage.sql.exec('SELECT * FROM ' + name).raw()].map((row) => row.map((field) => typeof field === 'number' ? field : text(field))) }));
     return Response.json({ alarm, tables });
   }
 }

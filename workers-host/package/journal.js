@@ -3,10 +3,11 @@
 
 /** @typedef {import('./machine.js').Write} Write */
 /** @typedef {import('./machine.js').Entry} Entry */
+/** @typedef {import('./machine.js').Range} Range */
 
 /**
  * @typedef {object} Journal
- * @property {(from: Uint8Array, until: Uint8Array, keysOnly: boolean, limit: number | null) => Promise<Entry[]>} load
+ * @property {(range: Range, keysOnly: boolean, limit: number | null) => Promise<Entry[]>} load
  * @property {(writes: Write[]) => void} save all of them or none; throws if none
  * @property {() => Promise<void>} sync resolves when all saves so far are durable
  * @property {boolean} hasSmallRows a value may take many of them
@@ -33,6 +34,11 @@ function hasSql(storage) {
 
 const NOTHING = new Uint8Array(0);
 
+/**
+ * Two tables, each without an index of its own, so that an entry is one row: rows written are what costs. Batches are
+ * found by the ordinal of their key, since to compare a key that is not a number SQLite reads all of its row, and theirs
+ * are long.
+ */
 class SqlJournal {
   #storage;
   hasSmallRows = false;
@@ -41,15 +47,19 @@ class SqlJournal {
   /** @param {DurableObjectStorage} storage */
   constructor(storage) {
     this.#storage = storage;
-    // Without a rowid, so that an entry is one row and not also one of an index: rows written are what costs.
     storage.sql.exec('CREATE TABLE IF NOT EXISTS dolake_journal (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID');
+    storage.sql.exec(
+      'CREATE TABLE IF NOT EXISTS dolake_batches (ordinal INTEGER PRIMARY KEY, key BLOB NOT NULL, value BLOB NOT NULL)',
+    );
   }
 
   /** @type {Journal['load']} */
-  async load(from, until, keysOnly, limit) {
+  async load({ from, until, ordinals }, keysOnly, limit) {
     const columns = keysOnly ? 'key' : 'key, value';
+    const [table, order, first, end] =
+      ordinals === null ? ['dolake_journal', 'key', from, until] : ['dolake_batches', 'ordinal', ordinals.first, ordinals.end];
     const rows = this.#storage.sql
-      .exec(`SELECT ${columns} FROM dolake_journal WHERE key >= ? AND key < ? ORDER BY key LIMIT ?`, from, until, limit ?? -1)
+      .exec(`SELECT ${columns} FROM ${table} WHERE ${order} >= ? AND ${order} < ? ORDER BY ${order} LIMIT ?`, first, end, limit ?? -1)
       .raw();
     const entries = [];
     for (const [key, value] of rows) {
@@ -63,13 +73,7 @@ class SqlJournal {
     const { sql } = this.#storage;
     let rows = 0;
     this.#storage.transactionSync(() => {
-      for (const { key, value } of writes) {
-        const done =
-          value === null
-            ? sql.exec('DELETE FROM dolake_journal WHERE key = ?', key)
-            : sql.exec('INSERT OR REPLACE INTO dolake_journal VALUES (?, ?)', key, value);
-        rows += done.rowsWritten;
-      }
+      for (const write of writes) rows += writeRow(sql, write).rowsWritten;
     });
     this.rowsWritten += rows;
   }
@@ -77,6 +81,18 @@ class SqlJournal {
   sync() {
     return this.#storage.sync();
   }
+}
+
+/** @param {SqlStorage} sql @param {Write} write */
+function writeRow(sql, { ordinal, key, value }) {
+  if (ordinal === null) {
+    return value === null
+      ? sql.exec('DELETE FROM dolake_journal WHERE key = ?', key)
+      : sql.exec('INSERT OR REPLACE INTO dolake_journal VALUES (?, ?)', key, value);
+  }
+  return value === null
+    ? sql.exec('DELETE FROM dolake_batches WHERE ordinal = ?', ordinal)
+    : sql.exec('INSERT OR REPLACE INTO dolake_batches VALUES (?, ?, ?)', ordinal, key, value);
 }
 
 /** @param {SqlStorageValue | undefined} value */
@@ -113,7 +129,7 @@ export class KeyValueJournal {
   }
 
   /** @type {Journal['load']} */
-  async load(from, until, keysOnly, limit) {
+  async load({ from, until }, keysOnly, limit) {
     /** @type {{ name: string, parts: Uint8Array[], count: number }[]} */
     const found = [];
     const end = nameOf(until);

@@ -68,8 +68,8 @@ export class Life {
       seed: crypto.getRandomValues(new Uint8Array(16)),
       config,
       warnings,
-      control: await this.#journal.load(control.from, control.until, false, null),
-      batches: await this.#journal.load(batches.from, batches.until, true, null),
+      control: await this.#journal.load(control, false, null),
+      batches: await this.#journal.load(batches, true, null),
     };
     await this.#wakeup.begin();
     const refusal = this.#machine.begin(saved);
@@ -186,11 +186,11 @@ export class Life {
   }
 
   /** @type {Shell['load']} */
-  async load(number, from, until, keysOnly, limit) {
+  async load(number, range, keysOnly, limit) {
     await null;
     let entries;
     try {
-      entries = await this.#journal.load(from, until, keysOnly, limit);
+      entries = await this.#journal.load(range, keysOnly, limit);
     } catch (error) {
       this.#machine.loadFailed(number, messageOf(error));
       return;

@@ -11,6 +11,9 @@ export const SAVE = Object.freeze({ DURABLE: 0, ROLLED_BACK: 1, UNKNOWN: 2 });
 /** How a store command ended: `stored` in `wasm.rs`. */
 export const STORE = Object.freeze({ DONE: 0, GOT: 1, ABSENT: 2, CONFLICT: 3, FAILED: 4 });
 
+/** `ORDINALS` in core's journal: one more than the highest. */
+const ORDINALS = 2 ** 53;
+
 const NOTHING = new Uint8Array(0);
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -22,7 +25,7 @@ const decoder = new TextDecoder();
  * @property {(conn: number, code: number, reason: string) => void} close
  * @property {(conn: number, bytes: Uint8Array) => void} attach
  * @property {(number: number, writes: Write[]) => void} save its pieces are views of memory that changes afterwards
- * @property {(number: number, from: Uint8Array, until: Uint8Array, keysOnly: boolean, limit: number | null) => void} load
+ * @property {(number: number, range: Range, keysOnly: boolean, limit: number | null) => void} load
  * @property {(number: number, key: string, bytes: Uint8Array, onlyIfAbsent: boolean) => void} put
  * @property {(number: number, key: string, range: { offset: number, length: number } | null) => void} get
  * @property {(number: number, key: string) => void} delete
@@ -34,7 +37,12 @@ const decoder = new TextDecoder();
  * @property {(error: Error) => void} broke this instance is dead
  */
 
-/** @typedef {{ key: Uint8Array, value: Uint8Array | null }} Write a value of null deletes */
+/** @typedef {{ ordinal: number | null, key: Uint8Array, value: Uint8Array | null }} Write a value of null deletes */
+
+/**
+ * From a key to before another. Where keys have ordinals (`ordinal` in core's journal), so has the range.
+ * @typedef {{ from: Uint8Array, until: Uint8Array, ordinals: { first: number, end: number } | null }} Range
+ */
 
 /** @typedef {{ key: Uint8Array, value: Uint8Array }} Entry */
 
@@ -69,13 +77,13 @@ export class Machine {
       close: (conn, code, reason, length) => shell.close(conn, code, text(reason, length)),
       /** @type {(conn: number, bytes: number, length: number) => void} */
       attach: (conn, bytes, length) => shell.attach(conn, copy(bytes, length)),
-      /** @type {(key: number, keyLength: number, value: number, valueLength: number) => void} */
-      save_put: (key, keyLength, value, valueLength) => {
-        this.#writes.push({ key: view(key, keyLength), value: view(value, valueLength) });
+      /** @type {(ordinal: number, key: number, keyLength: number, value: number, valueLength: number) => void} */
+      save_put: (ordinal, key, keyLength, value, valueLength) => {
+        this.#writes.push({ ordinal: numberOf(ordinal), key: view(key, keyLength), value: view(value, valueLength) });
       },
-      /** @type {(key: number, keyLength: number) => void} */
-      save_delete: (key, keyLength) => {
-        this.#writes.push({ key: view(key, keyLength), value: null });
+      /** @type {(ordinal: number, key: number, keyLength: number) => void} */
+      save_delete: (ordinal, key, keyLength) => {
+        this.#writes.push({ ordinal: numberOf(ordinal), key: view(key, keyLength), value: null });
       },
       /** @type {(number: number) => void} */
       save: (number) => {
@@ -83,9 +91,12 @@ export class Machine {
         this.#writes = [];
         shell.save(number, writes);
       },
-      /** @type {(n: number, from: number, fromLength: number, until: number, untilLength: number, keysOnly: number, limit: number) => void} */
-      load: (number, from, fromLength, until, untilLength, keysOnly, limit) =>
-        shell.load(number, copy(from, fromLength), copy(until, untilLength), keysOnly !== 0, limit < 0 ? null : limit),
+      /** @type {(n: number, first: number, from: number, fromLength: number, end: number, until: number, untilLength: number, keysOnly: number, limit: number) => void} */
+      load: (number, first, from, fromLength, end, until, untilLength, keysOnly, limit) => {
+        const ordinals = first < 0 || end < 0 ? null : { first, end };
+        const range = { from: copy(from, fromLength), until: copy(until, untilLength), ordinals };
+        shell.load(number, range, keysOnly !== 0, numberOf(limit));
+      },
       /** @type {(n: number, key: number, keyLength: number, bytes: number, length: number, onlyIfAbsent: number) => void} */
       put: (number, key, keyLength, bytes, length, onlyIfAbsent) =>
         shell.put(number, text(key, keyLength), copy(bytes, length), onlyIfAbsent !== 0),
@@ -119,11 +130,14 @@ export class Machine {
     return this.#wasm.memory.buffer.byteLength;
   }
 
-  /** Ranges of the journal that a life starts from: first key, and the key after the last. */
+  /** Ranges of the journal that a life starts from. @returns {{ control: Range, batches: Range }} */
   get savedRanges() {
     const packed = this.#wasm.saved_ranges();
     const bound = (/** @type {number} */ at) => new Uint8Array([(packed >>> (8 * at)) & 0xff]);
-    return { control: { from: bound(0), until: bound(1) }, batches: { from: bound(2), until: bound(3) } };
+    return {
+      control: { from: bound(0), until: bound(1), ordinals: null },
+      batches: { from: bound(2), until: bound(3), ordinals: { first: 0, end: ORDINALS } },
+    };
   }
 
   /**
@@ -281,4 +295,9 @@ export class Machine {
     }
     return [pointer, length];
   }
+}
+
+/** What the machine says with a number that is below zero if there is none. @param {number} number */
+function numberOf(number) {
+  return number < 0 ? null : number;
 }

@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use bytes::Bytes;
 use dolake_core::command::{Condition, ResponseHead, Write};
 use dolake_core::event::{CallId, ConnId, Frame, Peer, RequestHead};
-use dolake_core::journal::{BATCH_RANGE, CONTROL_RANGE};
+use dolake_core::journal::{BATCH_RANGE, CONTROL_RANGE, ordinal};
 use dolake_core::{Seed, Timestamp};
 
 use crate::hands::{Hands, Number};
@@ -22,13 +22,15 @@ mod shell {
         pub(super) fn send(conn: f64, frame: *const u8, len: usize);
         pub(super) fn close(conn: f64, code: u32, reason: *const u8, len: usize);
         pub(super) fn attach(conn: f64, bytes: *const u8, len: usize);
-        pub(super) fn save_put(key: *const u8, key_len: usize, value: *const u8, value_len: usize);
-        pub(super) fn save_delete(key: *const u8, key_len: usize);
+        pub(super) fn save_put(ordinal: f64, key: *const u8, key_len: usize, value: *const u8, value_len: usize);
+        pub(super) fn save_delete(ordinal: f64, key: *const u8, key_len: usize);
         pub(super) fn save(number: f64);
         pub(super) fn load(
             number: f64,
+            first: f64,
             from: *const u8,
             from_len: usize,
+            end: f64,
             until: *const u8,
             until_len: usize,
             keys_only: u32,
@@ -82,9 +84,9 @@ impl Hands for Shell {
         for write in writes {
             match write {
                 Write::Put(key, value) => unsafe {
-                    shell::save_put(key.as_ptr(), key.len(), value.as_ptr(), value.len());
+                    shell::save_put(numbered(key), key.as_ptr(), key.len(), value.as_ptr(), value.len());
                 },
-                Write::Delete(key) => unsafe { shell::save_delete(key.as_ptr(), key.len()) },
+                Write::Delete(key) => unsafe { shell::save_delete(numbered(key), key.as_ptr(), key.len()) },
             }
         }
         unsafe { shell::save(number as f64) }
@@ -92,9 +94,10 @@ impl Hands for Shell {
 
     fn load(&mut self, number: Number, from: &[u8], until: &[u8], keys_only: bool, limit: Option<u32>) {
         let limit = limit.map_or(-1.0, f64::from);
-        let keys_only = u32::from(keys_only);
+        let (keys_only, first, end) = (u32::from(keys_only), numbered(from), numbered(until));
+        let ((from, from_len), (until, until_len)) = ((from.as_ptr(), from.len()), (until.as_ptr(), until.len()));
         unsafe {
-            shell::load(number as f64, from.as_ptr(), from.len(), until.as_ptr(), until.len(), keys_only, limit);
+            shell::load(number as f64, first, from, from_len, end, until, until_len, keys_only, limit);
         }
     }
 
@@ -143,6 +146,11 @@ thread_local! {
 /// The host, in a call from the shell. Before [`begin`] there is none, and nothing happens.
 fn with(act: impl FnOnce(&mut Host<Shell>)) {
     HOST.with_borrow_mut(|host| host.as_mut().map(act));
+}
+
+/// A key's [`ordinal`]; below zero: none.
+fn numbered(key: &[u8]) -> f64 {
+    ordinal(key).map_or(-1.0, |ordinal| ordinal as f64)
 }
 
 fn at(now_ms: f64) -> Timestamp {

@@ -18,7 +18,7 @@ use crate::pending::Pending;
 use crate::wire::batch::CdcBatch;
 use crate::wire::client::ClientMessage;
 use crate::wire::server::{AckStatus, Pong, ServerMessage};
-use crate::wire::{NackReason, WireError};
+use crate::wire::{NackReason, Named, WireError};
 use crate::wire::{WireLimits, parse};
 
 /// A batch whose save is on its way.
@@ -89,7 +89,7 @@ impl Ingest {
     fn malformed(&mut self, conn: ConnId, error: &WireError, cx: &mut Context<'_>) {
         let ticket = self.conns.ticket(conn);
         self.count_nack(error.reason);
-        self.tell_source_of_malformed(error, cx);
+        self.tell_source_of_malformed(conn, error, cx);
         let nack = answers::nack_malformed(error, cx);
         self.conns.answer(conn, ticket, nack, cx.now, cx.out);
         if matches!(error.reason, NackReason::PayloadTooLarge | NackReason::EventTooLarge) {
@@ -98,27 +98,30 @@ impl Ingest {
     }
 
     /// A sparse source waits for a batch that it has to send again; one that is malformed will never come.
-    fn tell_source_of_malformed(&mut self, error: &WireError, cx: &Context<'_>) {
+    fn tell_source_of_malformed(&mut self, conn: ConnId, error: &WireError, cx: &Context<'_>) {
         let rules = self.rules(cx.config);
-        let named = &error.named;
-        if let (Some(source), Some(number)) = (&named.source_do_id, named.sequence_number)
-            && let Some(state) = self.state(source)
-        {
-            let epoch = named.source_epoch.as_deref().unwrap_or_default();
-            let refusal = RefusedBatch { epoch, number, events: None, retry: false, sparse: false };
-            state.source.refused(&refusal, cx.now, &rules);
+        let Named { source_do_id, source_epoch, sequence_number, .. } = &*error.named;
+        if let (Some(source), Some(number)) = (source_do_id, *sequence_number) {
+            let epoch = self.epoch_of(conn, source, source_epoch.as_deref());
+            if let Some(state) = self.state(source) {
+                let refusal = RefusedBatch { epoch: &epoch, number, events: None, retry: false, sparse: false };
+                state.source.refused(&refusal, cx.now, &rules);
+            }
         }
+    }
+
+    /// The epoch that a batch belongs to: the one that it names, or its connection's.
+    fn epoch_of(&self, conn: ConnId, source: &str, named: Option<&str>) -> String {
+        let introduction = self.conns.introduction(conn).filter(|introduction| introduction.source == source);
+        let said = introduction.map(|introduction| introduction.epoch.as_str());
+        named.or(said).unwrap_or_default().to_owned()
     }
 
     /// The epoch that a batch belongs to, and how its epoch would open if it is the first of it.
     fn opening(&self, conn: ConnId, batch: &CdcBatch) -> (String, Opening) {
         let introduction = self.conns.introduction(conn);
         let introduction = introduction.filter(|introduction| introduction.source == batch.source_do_id);
-        let epoch = match (&batch.source_epoch, introduction) {
-            (Some(epoch), _) => epoch.clone(),
-            (None, Some(introduction)) => introduction.epoch.clone(),
-            (None, None) => String::new(),
-        };
+        let epoch = self.epoch_of(conn, &batch.source_do_id, batch.source_epoch.as_deref());
         let sparse = introduction.is_some_and(|introduction| introduction.sparse);
         let base = introduction.filter(|introduction| introduction.epoch == epoch).map_or(0, |known| known.last_ack);
         (epoch, Opening { base, sparse })
@@ -175,9 +178,14 @@ impl Ingest {
             Verdict::Wait { .. } => self.refuse_full(&arrived, cx),
             Verdict::Refuse(refusal) => {
                 self.refuse(&arrived, &from_refusal(&refusal, cx), cx);
-                if let (Refusal::OtherConnection { .. }, Some(conn)) = (&refusal, speaker) {
+                let is_lost = matches!(refusal, Refusal::OtherConnection { .. } | Refusal::TooManyAwaited { .. });
+                if let Some(conn) = speaker.filter(|_| is_lost) {
                     // Its producer connects anew, and sends in order all that is not acked.
-                    self.conns.shut(conn, "a sparse source sends on its newest connection only", cx.out);
+                    self.conns.shut(
+                        conn,
+                        "a sparse source connects again and sends all that is not acked, in order",
+                        cx.out,
+                    );
                 }
             }
             Verdict::Take(_) if stopping => {
@@ -289,7 +297,7 @@ impl Ingest {
         if let Origin::Conn(conn, _) = arrived.origin
             && self.conns.introduction(conn).is_some_and(|said| said.sparse)
         {
-            // More than this one may be missing, and of a sparse source just one is remembered: all is sent again, in order.
+            // More than this one may be missing, and no number tells: all is sent again, in order.
             self.conns.shut(
                 conn,
                 "a batch of a sparse source was lost on its way to the journal: connect again",

@@ -59,6 +59,28 @@ pub enum RestoreError {
     },
 }
 
+/// One more than the highest [`ordinal`].
+pub const ORDINALS: u64 = 1 << 53;
+
+const NUMBER_BITS: u32 = 44;
+const CHUNK_BITS: u32 = 8;
+
+/// A number for a key of [`BATCH_RANGE`], in the order of the keys and of no other key; also for bounds that
+/// [`crate::Command::Load`] names in that range. For storage that finds numbers faster than bytes: SQLite reads all of a
+/// long row for each comparison of a key that is not its number. Below [`ORDINALS`], so that a double holds it. `None` for
+/// keys of other ranges.
+pub fn ordinal(key: &[u8]) -> Option<u64> {
+    // A bound ends before the chunk.
+    let mut start = [0; 12];
+    let len = key.len().min(start.len());
+    start[..len].copy_from_slice(&key[..len]);
+    let NumberedKey { family, number, chunk, .. } = NumberedKey::parse(&start).ok().filter(|_| len >= 10)?;
+    let fits = number >> NUMBER_BITS == 0 && chunk >> CHUNK_BITS == 0;
+    assert!(fits, "a lake's life has fewer than 2^44 batches, of at most 32 chunks each: {number}, {chunk}");
+    let [_, family] = family.prefix();
+    Some((u64::from(family) << NUMBER_BITS | number) << CHUNK_BITS | u64::from(chunk))
+}
+
 /// A family of keys that end in a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Family {
@@ -218,6 +240,25 @@ mod tests {
         }
         assert_eq!(until, Family::Parked.range(256).0);
         assert!(Family::Batch.range(u64::MAX - 1).1 < Family::Parked.range(0).0);
+    }
+
+    #[test]
+    fn ordinals_are_in_the_order_of_the_keys() {
+        let value = Bytes::from(vec![0; 2 * JOURNAL_CHUNK_BYTES]);
+        let mut keys: Vec<Key> = Vec::new();
+        for family in [Family::Batch, Family::Parked] {
+            for number in [0, 1, 255, 256, (1 << NUMBER_BITS) - 1] {
+                let ((from, _), puts) = (family.range(number), family.put(number, &"head", &value));
+                assert_eq!(ordinal(&from), ordinal(self::keys(&puts).first().expect("a chunk")));
+                keys.extend(self::keys(&puts));
+            }
+        }
+        let ordinals: Vec<u64> = keys.iter().filter_map(|key| ordinal(key)).collect();
+        assert!(keys.is_sorted() && ordinals.len() == keys.len());
+        assert!(ordinals.is_sorted_by(|one, next| one < next));
+        assert!(ordinals.last().is_some_and(|last| *last < ORDINALS));
+        assert_eq!(ordinal(rows::LAKE_KEY), None);
+        assert_eq!(ordinal(b"s/0123456789"), None);
     }
 
     #[test]

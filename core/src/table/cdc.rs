@@ -83,7 +83,7 @@ impl CdcColumns {
 
     pub(super) fn push(&mut self, part: &JobBatch, event: &EventView) {
         let batch = &part.batch;
-        let key = std::str::from_utf8(batch.bytes(event.row_id)).expect("the wire checked the frame's UTF-8");
+        let key = simdutf8::basic::from_utf8(batch.bytes(event.row_id)).expect("the wire checked the frame's UTF-8");
         let key = Cursor::new(key).string().expect("the wire checked that the row id is a string");
         if key.escaped {
             self.keys.push(&key.decode());

@@ -103,8 +103,9 @@ impl Rows {
     /// Adds an event.
     pub(super) fn push(&mut self, part: &JobBatch, event: &EventView) {
         let row = self.cdc.rows();
-        let image =
-            |span: Span| std::str::from_utf8(part.batch.bytes(span)).expect("the wire checked the frame's UTF-8");
+        let image = |span: Span| {
+            simdutf8::basic::from_utf8(part.batch.bytes(span)).expect("the wire checked the frame's UTF-8")
+        };
         let current = match event.operation {
             Operation::Update if mutant!(UpdateKeepsOldImage) => event.before.or(event.after),
             Operation::Insert | Operation::Update => event.after,

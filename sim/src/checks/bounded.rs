@@ -22,7 +22,7 @@ impl World {
         let Some(missing) = batches.iter().position(|batch| batch.received == 0 && !batch.closed) else { return };
         // Above a hole may be another batch whose events this one repeats: it is no hole then. And one that timed out is
         // closed before anybody is told.
-        if self.plan.overlap > 0 || self.plan.holes_close || self.truth.streams[stream].is_sparse {
+        if self.plan.overlap > 0 || self.plan.holes_close || of.is_sparse || self.truth.applies_each {
             return;
         }
         let waiting: u64 = batches[missing..].iter().filter(|batch| batch.acked).map(|batch| batch.events_bytes).sum();

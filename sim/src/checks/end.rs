@@ -23,6 +23,7 @@ impl World {
             // The run that read the lake has seen the rest.
             return;
         }
+        self.check_each_is_applied();
         let hints: Vec<(String, String)> = self.view.metadata().cloned().collect();
         for (table, location) in hints {
             if self.broken_table == Some(table.as_str()) {
@@ -46,5 +47,26 @@ impl World {
         }
         self.check_tables();
         self.check_leftovers();
+    }
+
+    /// With `enableDeduplication` off there are as many rows of a batch as it has acks, or more where acks were lost.
+    fn check_each_is_applied(&mut self) {
+        if !self.truth.applies_each {
+            return;
+        }
+        for stream in 0..self.truth.streams.len() {
+            for batch in &self.truth.streams[stream].batches {
+                let missing =
+                    batch.events.iter().find(|uid| self.view.count(**uid) < batch.acks && !self.is_broken(**uid));
+                if let Some(uid) = missing {
+                    let (acks, there) = (batch.acks, self.view.count(*uid));
+                    let message = format!(
+                        "batch {} of stream {stream}: {acks} acks, event {uid} is there {there} times",
+                        batch.number
+                    );
+                    return self.fail("liveness", message);
+                }
+            }
+        }
     }
 }

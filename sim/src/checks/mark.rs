@@ -1,6 +1,7 @@
 //! Promise 1: what a `persisted` mark covers is in a committed snapshot at that moment, with all below it; a closed hole
 //! that it passes was named on the same connection before; marks never go back. Does not see a mark that comes late:
-//! that is [`super::liveness`].
+//! that is [`super::liveness`]. Where nothing is compared a mark is only the highest number of late, and is not
+//! looked at.
 
 use dolake_core::event::ConnId;
 
@@ -11,6 +12,9 @@ use crate::world::World;
 impl World {
     pub(super) fn marked(&mut self, conn: ConnId, stream: usize, mark: u64) {
         self.count("persisted mark");
+        if self.truth.applies_each {
+            return;
+        }
         let told = self.sockets.get(&conn).map(|socket| &socket.told_closed);
         let of = &self.truth.streams[stream];
         for (at, batch) in of.batches.iter().enumerate().skip(of.complete).filter(|(_, batch)| batch.number <= mark) {

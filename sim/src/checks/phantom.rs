@@ -24,8 +24,10 @@ impl World {
         let refused = self.view.fresh.iter().copied().find(|uid| {
             let event = &self.truth.events[*uid as usize];
             let batches = &self.truth.streams[event.stream].batches;
-            let refused = |at: &usize| batches[*at].barred || batches[*at].received <= batches[*at].nacked;
-            event.batches.iter().all(refused)
+            let applies_each = self.truth.applies_each;
+            let barred = |at: usize| batches[at].barred && !applies_each;
+            let refused = |at: &usize| barred(*at) || batches[*at].received <= batches[*at].nacked;
+            !(event.is_impostor && applies_each) && event.batches.iter().all(refused)
         });
         if let Some(uid) = refused {
             let event = describe(uid, &self.truth);

@@ -13,6 +13,7 @@ impl World {
             let batch = &self.truth.streams[stream].batches[at];
             // What the producer itself calls acked needs no naming.
             let known = batch.state == State::Refused || told.contains(&(stream, batch.number));
+            let known = known || (self.truth.applies_each && !batch.acked);
             let is_lost = || self.lost_event(stream, at).is_some() && !self.is_overtaken(stream, at);
             if batch.number <= resume && !known && is_lost() {
                 let message = format!("ok {resume} of stream {stream} passes batch {}, which is nowhere", batch.number);

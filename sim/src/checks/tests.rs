@@ -25,6 +25,7 @@ fn quiet(until: impl Fn(&World) -> bool) -> World {
         number_jumps: 0,
         holes_close: false,
         turn_ms: 100,
+        net_ms: 20,
         chaos_ms: 5_000,
         sparse: 0,
         posts: 0,

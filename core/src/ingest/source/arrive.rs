@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::epoch::Epoch;
-use super::sparse::Awaited;
+use super::sparse::{AWAITED_MAX, Awaited};
 use super::{BatchHead, Fingerprint, Opening, Place, Refusal, Saving, Source};
 use crate::event::ConnId;
 use crate::limits::{CLOSED_RANGES_MAX, EPOCHS_PER_SOURCE_MAX, OPEN_HOLES_MAX, TAKEN_RANGES_MAX};
@@ -143,27 +143,22 @@ impl Source {
         let known = index.map(|index| &self.epochs[index]);
         let sparse = known.map_or(sparse, |epoch| epoch.opening.sparse);
         let is_new = known.is_none_or(|epoch| events.1 >= epoch.all.complete_end());
-        if sparse && is_new && self.blocked_by(name, number, now, rules).is_none() {
-            self.awaited = Some(Awaited { epoch: name.into(), number, events, since: now, given_up: !retry });
+        if sparse && is_new {
+            self.awaited.insert(Awaited { epoch: name.into(), number, events, since: now, given_up: !retry });
             self.unsaved = true;
         }
     }
 
     /// Sparse: the refused batch that has to come before this one, and has not.
-    fn blocked_by(&self, epoch: &str, number: u64, now: MachineTime, rules: &Rules) -> Option<u64> {
-        let awaited = self.awaited.as_ref().filter(|awaited| *awaited.epoch == *epoch)?;
-        let has_come = self.find(epoch).is_some_and(|index| self.known.get((index, awaited.number)).is_some());
-        let blocks = awaited.number < number && !has_come && awaited.blocks(now, rules.window_ms);
-        blocks.then_some(awaited.number)
+    fn blocked_by(&self, epoch: &str, number: u64, now: MachineTime, rules: &Rules) -> Option<&Awaited> {
+        let index = self.find(epoch);
+        let has_come = |number| index.is_some_and(|index| self.known.get((index, number)).is_some());
+        self.awaited.before((epoch, number), (now, rules.window_ms), has_come)
     }
 
     /// A batch was refused without retry: if it was awaited, it no longer is.
     fn give_up(&mut self, epoch: &str, number: u64) {
-        let awaited = self.awaited.as_mut().filter(|awaited| &*awaited.epoch == epoch && awaited.number == number);
-        if let Some(awaited) = awaited {
-            awaited.given_up = true;
-            self.unsaved = true;
-        }
+        self.unsaved |= self.awaited.give_up(epoch, number);
     }
 
     fn judge(&self, arrival: &Arrival<'_>, now: MachineTime, rules: &Rules) -> Verdict {
@@ -193,15 +188,26 @@ impl Source {
     }
 
     fn note_refusal(&mut self, arrival: &Arrival<'_>, refusal: &Refusal, now: MachineTime, rules: &Rules) {
-        let (first, last) = range_of(arrival.events);
+        let (first_event, last_event) = range_of(arrival.events);
         self.counters.refused_closed += u64::from(matches!(refusal, Refusal::InClosedHole { .. }));
         if refusal.retry() {
             let until = now.after_ms(rules.refusal_pause_ms);
             if let Some(index) = self.find(arrival.epoch) {
-                self.epochs[index].clocks.pause(first, last, until);
+                self.epochs[index].clocks.pause(first_event, last_event, until);
             }
         } else {
             self.give_up(arrival.epoch, arrival.number);
+        }
+        // Its producer may send others before it has read this nack: they must not pass over it. Its time began with the
+        // one that it waits for, so that sources which give up what is refused are not refused for ever.
+        if matches!(refusal, Refusal::AwaitsRefused { .. })
+            && !mutant!(SparseAwaitsLowest)
+            && let Some(first) = self.blocked_by(arrival.epoch, arrival.number, now, rules)
+        {
+            let (epoch, since) = (Arc::clone(&first.epoch), first.since);
+            let events = (first_event, last_event);
+            self.awaited.insert(Awaited { epoch, number: arrival.number, events, since, given_up: false });
+            self.unsaved = true;
         }
     }
 
@@ -305,7 +311,7 @@ impl Case<'_> {
             return Verdict::Refuse(refusal);
         }
         // It would cover what the one before holds, and that one may yet be lost: no hole would tell.
-        if let Some(place) = self.source.last_pending().filter(|_| is_sparse) {
+        if let Some(place) = self.source.last_pending().filter(|_| is_sparse && !mutant!(SparseSavesTogether)) {
             return Verdict::Wait { place };
         }
         let taken = uncovered.and_then(|uncovered| taken_ranges(self.arrival.events, uncovered));
@@ -334,11 +340,14 @@ impl Case<'_> {
         let Arrival { number, conn, .. } = *self.arrival;
         // Also where none has said `connect` in this life: what came before on this connection may have been lost with the
         // life before, and no number tells.
-        if conn.is_some() && conn != self.source.sparse_conn {
+        if conn.is_some() && conn != self.source.sparse_conn && !mutant!(SparseSocketOutlives) {
             return Some(Refusal::OtherConnection { number });
         }
         if let Some(awaited) = self.source.blocked_by(&self.epoch.name, number, self.now, self.rules) {
-            return Some(Refusal::AwaitsRefused { number, awaited });
+            if self.source.awaited.is_full() {
+                return Some(Refusal::TooManyAwaited { number, limit: AWAITED_MAX });
+            }
+            return Some(Refusal::AwaitsRefused { number, awaited: awaited.number });
         }
         let full = self.epoch.closed.len() >= CLOSED_RANGES_MAX;
         full.then_some(Refusal::TooManyClosed { number, limit: CLOSED_RANGES_MAX })

@@ -35,7 +35,7 @@ impl Source {
     pub fn to_saved(&mut self, now: MachineTime) -> SavedSource {
         self.count(now);
         self.unsaved = false;
-        SavedSource::new(now, &self.epochs, &self.known, self.awaited.as_ref(), self.counters)
+        SavedSource::new(now, &self.epochs, &self.known, &self.awaited, self.counters)
     }
 
     /// The control row as it will be once these batches have left the journal, for the transaction that removes them.
@@ -167,11 +167,8 @@ impl Source {
         if !self.epochs[index].opened {
             self.close_older(index);
         }
-        let resolved = self.awaited.as_ref().filter(|awaited| awaited.epoch == head.epoch);
-        let resolved = resolved.filter(|_| head.no_holes).and_then(|awaited| awaited.resolve(head));
-        if let Some(passed_over) = resolved {
-            self.awaited = None;
-            if let Some(gap) = passed_over {
+        if head.no_holes {
+            for gap in self.awaited.came(head) {
                 self.pass_over(index, gap);
             }
         }
@@ -180,6 +177,9 @@ impl Source {
 
     /// The first batch of an epoch ends the older ones: their holes are given up.
     fn close_older(&mut self, index: usize) {
+        for older in &self.epochs[..index] {
+            self.awaited.forget(&older.name);
+        }
         for older in self.epochs[..index].iter_mut().filter(|older| older.durable.hole_count() > 0) {
             let holes: Vec<Gap> = older.durable.holes().collect();
             self.counters.holes_closed += holes.len() as u64;

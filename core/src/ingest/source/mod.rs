@@ -36,7 +36,7 @@ pub use head::{BatchHead, Fingerprint, Opening, Place};
 use known::Known;
 pub use refusal::{Refusal, closed_hole_message};
 pub use saved::SavedSource;
-use sparse::Awaited;
+use sparse::AwaitedBatches;
 
 /// How far the save of a batch got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +136,7 @@ pub struct Source {
     /// All held batches below this place are applied.
     unapplied_from: Place,
     known: Known,
-    awaited: Option<Awaited>,
+    awaited: AwaitedBatches,
     /// The newest connection, of a sparse source.
     sparse_conn: Option<ConnId>,
     connected: bool,
@@ -162,12 +162,7 @@ impl Source {
     pub fn connect(&mut self, hello: Hello<'_>, now: MachineTime) -> Greeting {
         self.count(now);
         let Hello { epoch, last_ack, sparse, conn } = hello;
-        let awaited_is_acked =
-            self.awaited.as_ref().is_some_and(|awaited| &*awaited.epoch == epoch && awaited.number <= last_ack);
-        if awaited_is_acked {
-            self.awaited = None;
-            self.unsaved = true;
-        }
+        self.unsaved |= self.awaited.acked(epoch, last_ack);
         let index = self.find(epoch).filter(|index| self.epochs[*index].opened);
         let known = index.map(|index| &self.epochs[index]);
         let highest = known.map_or(0, |epoch| epoch.durable.highest_batch());

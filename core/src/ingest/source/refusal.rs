@@ -139,6 +139,14 @@ pub enum Refusal {
         /// The refused one.
         awaited: u64,
     },
+    /// Sparse: so many refused batches are awaited that no more can be told apart.
+    #[error("batch {number} follows {limit} refused batches, all of which must come first: send them again in order")]
+    TooManyAwaited {
+        /// The number.
+        number: u64,
+        /// Refused batches at most.
+        limit: usize,
+    },
     /// Sparse: the source has connected anew, or not since the machine began its life.
     #[error(
         "batch {number} came on another connection than the newest `connect`: a sparse source sends on that one only"
@@ -157,6 +165,7 @@ impl Refusal {
             Refusal::BehindHole { .. }
             | Refusal::TooManyHoles { .. }
             | Refusal::AwaitsRefused { .. }
+            | Refusal::TooManyAwaited { .. }
             | Refusal::OtherConnection { .. } => true,
             Refusal::NumberTaken { .. }
             | Refusal::NumberPassed { .. }
@@ -183,6 +192,7 @@ impl Refusal {
             | Refusal::TooManyClosed { .. }
             | Refusal::TooManyEpochs { .. }
             | Refusal::TooManyPieces { .. }
+            | Refusal::TooManyAwaited { .. }
             | Refusal::OtherConnection { .. } => None,
         }
     }

@@ -11,7 +11,7 @@ use super::epoch::Epoch;
 use super::head::{Fingerprint, Opening};
 use super::holes::HoleClocks;
 use super::known::{Known, KnownBatch};
-use super::sparse::Awaited;
+use super::sparse::AwaitedBatches;
 use crate::ingest::frontier::{ClosedGaps, Frontier};
 use crate::time::MachineTime;
 
@@ -23,7 +23,7 @@ pub struct SavedSource {
     /// Oldest first.
     pub(super) epochs: Vec<SavedEpoch>,
     known: Vec<SavedKnown>,
-    pub(super) awaited: Option<Awaited>,
+    pub(super) awaited: AwaitedBatches,
     pub(super) counters: Counters,
 }
 
@@ -98,7 +98,7 @@ impl SavedSource {
         time: MachineTime,
         epochs: &[Epoch],
         known: &Known,
-        awaited: Option<&Awaited>,
+        awaited: &AwaitedBatches,
         counters: Counters,
     ) -> SavedSource {
         let opened = epochs.iter().take_while(|epoch| epoch.opened);
@@ -106,7 +106,7 @@ impl SavedSource {
             time,
             epochs: opened.map(SavedEpoch::of).collect(),
             known: shorten(known),
-            awaited: awaited.cloned(),
+            awaited: awaited.clone(),
             counters,
         }
     }

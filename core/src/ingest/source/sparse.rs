@@ -8,14 +8,17 @@ use super::head::BatchHead;
 use crate::ingest::frontier::Gap;
 use crate::time::MachineTime;
 
-/// A batch of a sparse epoch that was refused. Remembered across restarts.
+/// Refused batches of one source that are remembered: more than a producer of ours has on its way.
+pub(super) const AWAITED_MAX: usize = 256;
+
+/// A batch of a sparse epoch that was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Awaited {
     pub(super) epoch: Arc<str>,
     pub(super) number: u64,
     /// First and last event.
     pub(super) events: (u64, u64),
-    /// When it was refused last.
+    /// When it was refused last; if only for another that had to come first, when that one was.
     pub(super) since: MachineTime,
     /// Refused without retry: others may come.
     pub(super) given_up: bool,
@@ -23,17 +26,77 @@ pub(super) struct Awaited {
 
 impl Awaited {
     /// Whether the others have to wait for it.
-    pub(super) fn blocks(&self, now: MachineTime, window_ms: u64) -> bool {
+    fn blocks(&self, now: MachineTime, window_ms: u64) -> bool {
         !self.given_up && now.since_ms(self.since) < window_ms
     }
+}
 
-    /// What an accepted batch of this epoch means for it: `None` if it lies below and changes nothing; else it is no longer
-    /// awaited, and if all of it was passed over, what of it will never come.
-    pub(super) fn resolve(&self, head: &BatchHead) -> Option<Option<Gap>> {
-        let passed = head.first > self.events.1;
-        if passed {
-            return Some(Some(Gap { events: self.events, batches: Some((self.number, self.number)) }));
+/// All refused batches of a source that have not come since, by number. What was refused only because another had to
+/// come first is one of them: once that one is there, it is the next. Remembered across restarts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct AwaitedBatches(Vec<Awaited>);
+
+impl AwaitedBatches {
+    /// A batch was refused.
+    pub(super) fn insert(&mut self, awaited: Awaited) {
+        self.0.retain(|other| (&other.epoch, other.number) != (&awaited.epoch, awaited.number));
+        let at = self.0.partition_point(|other| other.number < awaited.number);
+        self.0.insert(at, awaited);
+        if self.0.len() > AWAITED_MAX {
+            let least = self.0.iter().position(|other| other.given_up).unwrap_or(AWAITED_MAX);
+            self.0.remove(least);
         }
-        (head.number == self.number || head.last >= self.events.0).then_some(None)
+    }
+
+    /// No more can be told apart: the producer is to connect again, and sends in order all that is not acked.
+    pub(super) fn is_full(&self) -> bool {
+        self.0.len() >= AWAITED_MAX
+    }
+
+    /// The lowest batch that has to come before batch `number` and has not.
+    pub(super) fn before(
+        &self,
+        (epoch, number): (&str, u64),
+        (now, window_ms): (MachineTime, u64),
+        has_come: impl Fn(u64) -> bool,
+    ) -> Option<&Awaited> {
+        let below = self.0.iter().filter(|awaited| *awaited.epoch == *epoch && awaited.number < number);
+        below.filter(|awaited| awaited.blocks(now, window_ms)).find(|awaited| !has_come(awaited.number))
+    }
+
+    /// A batch was refused without retry. Returns whether that changes anything.
+    pub(super) fn give_up(&mut self, epoch: &str, number: u64) -> bool {
+        let awaited = self.0.iter_mut().find(|awaited| *awaited.epoch == *epoch && awaited.number == number);
+        awaited.is_some_and(|awaited| !std::mem::replace(&mut awaited.given_up, true))
+    }
+
+    /// The producer says that it has acks up to `last_ack`. Returns whether that changes anything.
+    pub(super) fn acked(&mut self, epoch: &str, last_ack: u64) -> bool {
+        let before = self.0.len();
+        self.0.retain(|awaited| *awaited.epoch != *epoch || awaited.number > last_ack);
+        self.0.len() < before
+    }
+
+    /// An epoch ended: nothing of it is taken any more.
+    pub(super) fn forget(&mut self, epoch: &str) {
+        self.0.retain(|awaited| *awaited.epoch != *epoch);
+    }
+
+    /// A batch is durable that covers all below it. What was awaited and is covered is no longer; returns what of it was
+    /// passed over and will never come.
+    pub(super) fn came(&mut self, head: &BatchHead) -> Vec<Gap> {
+        let mut passed_over = Vec::new();
+        self.0.retain(|awaited| {
+            if awaited.epoch != head.epoch {
+                return true;
+            }
+            let Awaited { number, events, .. } = *awaited;
+            let passed = head.first > events.1;
+            if passed {
+                passed_over.push(Gap { events, batches: Some((number, number)) });
+            }
+            !passed && head.number != number && head.last < events.0
+        });
+        passed_over
     }
 }

@@ -298,6 +298,7 @@ impl World {
             | Refusal::TooManyEpochs { .. }
             | Refusal::TooManyPieces { .. }
             | Refusal::AwaitsRefused { .. }
+            | Refusal::TooManyAwaited { .. }
             | Refusal::OtherConnection { .. } => panic!("{made:?}: {refusal}"),
         }
     }

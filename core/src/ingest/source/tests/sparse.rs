@@ -191,3 +191,48 @@ fn a_batch_in_new_clothes_ends_the_waiting_where_it_overlaps() {
     assert_eq!(lab.send_as(sparse(26, 206, 210)), "taken 5");
     assert_eq!(lab.source.counters().holes_closed, 0);
 }
+
+#[test]
+fn every_refused_batch_is_awaited_in_its_turn() {
+    let mut lab = refused();
+    assert_eq!(lab.send_as(sparse(30, 301, 310)), AWAITED);
+    assert_eq!(lab.send_as(sparse(20, 201, 210)), "taken 10");
+    lab.save();
+    lab.restart();
+    // The producer has not read the nack of 30 yet.
+    assert!(lab.send_as(sparse(40, 401, 410)).contains("before batch 30"));
+    assert_eq!(lab.send_as(sparse(30, 301, 310)), "taken 10");
+    assert_eq!(lab.send_as(sparse(40, 401, 410)), "taken 10");
+}
+
+#[test]
+fn a_source_that_gives_up_what_is_refused_is_not_refused_for_ever() {
+    let mut lab = refused();
+    lab.pass(299_999);
+    assert_eq!(lab.send_as(sparse(30, 301, 310)), AWAITED);
+    lab.pass(1);
+    assert_eq!(lab.send_as(sparse(40, 401, 410)), "taken 10");
+    assert!(lab.send_as(sparse(30, 301, 310)).starts_with("never: event 301 of batch 30 came too late"));
+    assert_eq!(lab.source.counters().holes_closed, 2);
+}
+
+#[test]
+fn when_too_many_are_awaited_the_source_is_told_to_send_all_again() {
+    let mut lab = refused();
+    for number in 30..285 {
+        assert!(lab.send_as(sparse(number, number * 10 + 1, number * 10 + 10)).contains("before batch 20"));
+    }
+    let message =
+        "retry: batch 285 follows 256 refused batches, all of which must come first: send them again in order";
+    assert_eq!(lab.send_as(sparse(285, 2851, 2860)), message);
+    for number in [20].into_iter().chain(30..286) {
+        assert_eq!(lab.send_as(sparse(number, number * 10 + 1, number * 10 + 10)), "taken 10");
+    }
+}
+
+#[test]
+fn what_was_awaited_of_an_epoch_ends_with_it() {
+    let mut lab = refused();
+    assert_eq!(lab.send_as(Sent { epoch: "f", ..sparse(1, 1, 10) }), "taken 10");
+    assert!(lab.send_as(sparse(30, 301, 310)).starts_with("never: epoch \"e\" ended"));
+}
