@@ -37,15 +37,32 @@ pub enum OpenError {
 /// See [`OpenError`].
 pub fn open(config: &[u8], saved: Saved, seed: Seed, now: Timestamp) -> Result<Lake, OpenError> {
     let json = if config.is_empty() { b"{}" } else { config };
-    let config: Config = serde_json::from_slice(json)?;
+    let mut config: Config = serde_json::from_slice(json)?;
+    let set: Value = serde_json::from_slice(json)?;
+    if set.get("memoryBudgetBytes").is_none() {
+        config.memory_budget_bytes = memory_budget(config.max_payload_size);
+    }
     config.validate()?;
-    let is_named = serde_json::from_slice::<Value>(json)?.get("r2BucketName").is_some();
+    let is_named = set.get("r2BucketName").is_some();
     let name = config.r2_bucket_name.clone();
     let lake = Lake::restore(config, format!("s3://{name}"), seed, now, saved)?;
     match lake.misplaced() {
         Some(found) => Err(OpenError::Renamed { found: found.to_owned(), got: name }),
         None => Ok(lake.warning((!is_named).then(|| unnamed(&name)))),
     }
+}
+
+/// The settings where nobody sets any.
+pub fn defaults() -> Config {
+    let config = Config::default();
+    Config { memory_budget_bytes: memory_budget(config.max_payload_size), ..config }
+}
+
+/// Memory for buffered batches and flushes, where nobody has set it. An object may take 128 MB with everything that
+/// runs in it, and the budget counts neither what a message is while it comes in nor the gaps that such leave behind: they
+/// can be as much again. Longer messages need more, but never more than elsewhere.
+fn memory_budget(max_payload_size: u64) -> u64 {
+    max_payload_size.saturating_mul(4).clamp(40 << 20, Config::default().memory_budget_bytes)
 }
 
 fn unnamed(name: &str) -> String {
@@ -95,6 +112,17 @@ mod tests {
             Some(body)
         });
         serde_json::from_slice(answers.next().expect("an answer")).expect("JSON")
+    }
+
+    #[test]
+    fn an_object_has_less_memory_than_a_server_unless_somebody_says_otherwise() {
+        assert_eq!(defaults().memory_budget_bytes, 40 << 20);
+        assert_eq!(Config { memory_budget_bytes: 64 << 20, ..defaults() }, Config::default());
+        for (max_payload_mb, budget_mb) in [(1, 40), (4, 40), (12, 48), (16, 64), (32, 64)] {
+            assert_eq!(memory_budget(max_payload_mb << 20), budget_mb << 20);
+        }
+        let too_little = r#"{"memoryBudgetBytes": 1000}"#;
+        assert!(message(too_little, Saved::default()).contains("memoryBudgetBytes: expected at least"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use dolake_core::command::{Condition, ResponseHead, Write};
 use dolake_core::event::{CallId, ConnId, Frame, Peer, RequestHead};
 use dolake_core::journal::{BATCH_RANGE, CONTROL_RANGE, ordinal};
-use dolake_core::{Config, Seed, Timestamp};
+use dolake_core::{Seed, Timestamp};
 
 use crate::hands::{Hands, Number};
 use crate::host::{Host, SaveEnd, StoreEnd};
@@ -196,7 +196,7 @@ unsafe extern "C" fn reallocate(pointer: *mut u8, len: usize, capacity: usize, w
 /// The settings' defaults as JSON, behind its length (32 bits, little-endian). For the package's build.
 #[unsafe(no_mangle)]
 extern "C" fn default_config() -> *const u8 {
-    let json = serde_json::to_vec(&Config::default()).expect("plain data always encodes");
+    let json = serde_json::to_vec(&open::defaults()).expect("plain data always encodes");
     let length = u32::try_from(json.len()).expect("settings are short");
     [&length.to_le_bytes()[..], &json].concat().leak().as_ptr()
 }
