@@ -7,6 +7,7 @@ import { mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { setTimeout as wait } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { Miniflare } from 'miniflare';
 import ts from 'typescript';
@@ -111,6 +112,15 @@ export class Host {
   /** What the object costs and holds; wakes it. */
   async probe() {
     return (await this.fetch('/lakehouse/probe')).json();
+  }
+
+  /** The same once nothing is left to be done: an answer may come before what follows it. */
+  async rested() {
+    for (const until = performance.now() + 20_000; ; await wait(20)) {
+      const probed = await this.probe();
+      if (probed.alarm === null) return probed;
+      if (performance.now() > until) throw new Error(`the object does not come to rest: ${JSON.stringify(probed)}`);
+    }
   }
 
   bucket(binding = 'LAKEHOUSE_BUCKET') {

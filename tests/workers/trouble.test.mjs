@@ -74,7 +74,7 @@ for (const how of ['panic', 'out-of-bounds']) {
     await again.until(() => again.acked.get(1) === 'duplicate');
     assert.equal((await json(flush(host))).eventsFlushed, 20);
     assert.equal((await ask(host, 'status')).tables[0].rows, 20);
-    const last = await ask(host, 'probe');
+    const last = await host.rested();
     assert.deepEqual([last.traps, last.instances, last.alarm], [1, 3, null]);
   });
 }
@@ -95,7 +95,7 @@ test('a fault that comes again with every life is tried once an alarm, and the d
   assert.equal((await json(flush(host))).success, true);
   const { tables } = await ask(host, 'status');
   assert.equal(tables[0].rows, 10);
-  const { traps, instances, alarm } = await ask(host, 'probe');
+  const { traps, instances, alarm } = await host.rested();
   assert.deepEqual([traps, instances, alarm], [3, 4, null]);
 });
 
