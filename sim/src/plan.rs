@@ -247,6 +247,9 @@ impl Plan {
         if fat == 0 && apart.below(if sparse > 0 { 2 } else { 8 }) == 0 {
             // Full time and again, and soon empty: batches are refused and come again, what is above them must not pass over
             // them nor leave them no room.
+            config.flush_threshold_bytes = 2_000;
+            config.flush_threshold_ms = 300;
+            config.flush_interval_ms = 500;
             config.max_buffer_size = 8_192;
             config.max_payload_size = 8_192;
             config.enable_fallback = false;

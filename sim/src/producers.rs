@@ -19,6 +19,9 @@ const WINDOW: usize = 12;
 /// Open connections of one source, at most, as its producer counts them.
 const CONNECTIONS_MAX: usize = 3;
 
+/// Batches without an answer beside which a flood brings new ones.
+const OPEN_IN_A_FLOOD_MAX: usize = 100;
+
 /// One producer.
 #[derive(Debug)]
 pub struct Producer {
@@ -310,7 +313,10 @@ impl World {
         for batch in self.settled(stream).into_iter().cycle().take(220) {
             self.send_batch(conn, stream, batch);
         }
-        for _ in 0..self.chance.work.at("new in a flood").between(2, 8) {
+        let open = self.truth.streams[stream].unsettled().filter(|(_, batch)| !batch.state.is_final()).count();
+        let new = self.chance.work.at("new in a flood").between(2, 8);
+        // What is far away takes a while for each batch that was refused.
+        for _ in 0..if open < OPEN_IN_A_FLOOD_MAX { new } else { 0 } {
             let now_ms = self.host_ms();
             let batch = self.truth.make(stream, &self.plan, now_ms, &mut self.chance.work);
             self.send_batch(conn, stream, batch);
@@ -462,6 +468,7 @@ impl World {
             }
             return;
         }
+        let eager_ms = self.plan.net_ms.max(20);
         let World { sockets, truth, now, .. } = self;
         let Some(socket) = sockets.get(&conn).filter(|socket| socket.client_open) else { return };
         let (sent, own) = (&socket.sent, socket.stream);
@@ -501,7 +508,7 @@ impl World {
                 };
                 let last = nack.through_sequence.unwrap_or(nack.sequence_number);
                 let delay_ms = nack.retry_delay_ms.unwrap_or(1_000);
-                let delay_ms = if truth.streams[stream].is_eager { delay_ms.min(20) } else { delay_ms };
+                let delay_ms = if truth.streams[stream].is_eager { delay_ms.min(eager_ms) } else { delay_ms };
                 let state = if nack.should_retry { State::Due(*now + delay_ms * 1_000) } else { State::Refused };
                 for (_, batch) in truth.streams[stream].unsettled() {
                     if (nack.sequence_number..=last).contains(&batch.number) && batch.state != State::Acked {

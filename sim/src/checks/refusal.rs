@@ -75,7 +75,9 @@ impl World {
         let batch = &mut of.batches[batch];
         batch.nacked += 1;
         let number = batch.number;
+        // A nack that waited for a peer to read may be older than the epoch that closed all holes of this one.
         if should_retry
+            && !over
             && reason == NackReason::InvalidSequence
             && batch.closed
             && batch.closed_in == self.host.lives
