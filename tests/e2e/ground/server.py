@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import random
 import re
 import selectors
 import signal
@@ -20,9 +21,15 @@ STOP_SECONDS = 60
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nobody has now, and that no connection to elsewhere gets while a server is down between two lives."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 def run(*arguments, env=None, timeout=120, input=None):
