@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use crate::world::World;
 
-/// Settings that are changed, and what to. None takes away from a batch that was made up the room
-/// that it had. A change that does not fit the others is refused.
+/// Settings that are changed, and what to. None takes away from a batch that was made up the room that it had. A change that
+/// does not fit the others is refused.
 const CHANGES: [(&str, &[u64]); 9] = [
     ("flushThresholdEvents", &[5, 20, 100, 10_000]),
     ("flushThresholdMs", &[300, 2_000, 10_000]),
