@@ -13,11 +13,11 @@ pub(crate) mod commit;
 pub(crate) mod frontier;
 pub(crate) mod hints;
 pub(crate) mod parked;
-#[cfg(test)]
-mod parked_tests;
 pub(crate) mod plan;
 pub(crate) mod run;
 pub(crate) mod table;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

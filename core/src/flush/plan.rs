@@ -24,7 +24,7 @@ const HOLD_OFF_MS: u64 = 1_000;
 pub(crate) enum Reason {
     /// `flushThresholdEvents`.
     Events,
-    /// `flushThresholdBytes`.
+    /// `flushThresholdBytes`, or half of `maxBufferSize` where that is less: a full buffer refuses batches.
     Bytes,
     /// `flushThresholdMs`.
     Age,
@@ -227,12 +227,13 @@ impl Flusher {
             return None;
         }
         let config = cx.config;
+        let threshold_bytes = config.flush_threshold_bytes.min(config.max_buffer_size / 2);
         let age = ingest.buffer.oldest_ready().map_or(0, |arrived| cx.now.since_ms(arrived));
         let reasons = [
             (self.requests.stopping, Reason::Shutdown),
             (self.requests.any(), Reason::Asked),
             (ready.events >= config.flush_threshold_events, Reason::Events),
-            (ready.bytes >= config.flush_threshold_bytes, Reason::Bytes),
+            (ready.bytes >= threshold_bytes, Reason::Bytes),
             (ingest.buffer.hot_bytes() >= Ingest::hot_bytes_max(config) / 2, Reason::Memory),
             (age >= config.flush_threshold_ms, Reason::Age),
             (cx.now.since_ms(self.last_flush) >= config.flush_interval_ms, Reason::Interval),

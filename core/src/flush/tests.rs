@@ -1,4 +1,5 @@
-//! A table whose folder takes no writes, seen from outside: the machine with a journal and a store in maps.
+//! Flushes seen from outside, above all of tables whose folder takes no writes: the machine with a journal and a store in
+//! maps.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it expects")]
 
@@ -283,6 +284,23 @@ fn outage(config: Config) -> Host {
     host.connect(1);
     host.connect(2);
     host
+}
+
+#[test]
+fn a_buffer_smaller_than_the_threshold_is_flushed_before_it_is_full() {
+    let mut host = Host::new(Config {
+        flush_threshold_bytes: 1 << 20,
+        max_buffer_size: 2_000,
+        max_payload_size: 1_000,
+        max_event_size: 1_000,
+        ..config()
+    });
+    host.connect(1);
+    for number in 1..=100 {
+        host.send(1, number, &["good"]);
+    }
+    assert_eq!((host.now, host.acked.len()), (0, 100));
+    assert!(host.mark(1) > 90, "{} are flushed", host.mark(1));
 }
 
 #[test]
