@@ -7,7 +7,7 @@ use dolake_core::command::Write;
 use crate::world::World;
 
 /// What a thousand seeds must each reach; a search says which it did not.
-pub const MARKS: [&str; 42] = [
+pub const MARKS: [&str; 43] = [
     "ack cumulative",
     "ack duplicate",
     "ack fallback",
@@ -27,6 +27,7 @@ pub const MARKS: [&str; 42] = [
     "entry of several chunks",
     "eviction",
     "events parked",
+    "frontier in an object",
     "hole named as given up",
     "impostor",
     "impostor applied",
@@ -80,6 +81,7 @@ impl World {
                     }
                 }
             }
+            Command::Put { key, .. } if key.contains("/metadata/frontier-") => self.count("frontier in an object"),
             Command::Send { .. }
             | Command::Close { .. }
             | Command::Attach { .. }

@@ -85,6 +85,8 @@ pub struct Plan {
     pub faults: Faults,
     /// Sources.
     pub sources: u64,
+    /// Length of their names, at least.
+    pub name_bytes: u64,
     /// Batches of each source.
     pub batches: u64,
     /// Events of a batch, at most.
@@ -150,6 +152,7 @@ impl Plan {
             },
             faults: Faults::default(),
             sources: 1,
+            name_bytes: 1,
             batches: 40,
             batch_events_max: 8,
             drift: 0,
@@ -268,6 +271,12 @@ impl Plan {
         let mut apart = Rng::new(seed, "nothing compared");
         let compares = sparse + posts + changes > 0 || holes_close || apart.below(12) > 0;
         config.enable_deduplication = compares;
+        let mut apart = Rng::new(seed, "many shards");
+        let are_many = fat == 0 && config.max_buffer_size > 8_192 && apart.below(24) == 0;
+        if are_many {
+            // Of so much, flushes of 2,000 bytes would make too many for the time.
+            config.flush_threshold_bytes = config.flush_threshold_bytes.max(20_000);
+        }
         let plan = Plan {
             fat,
             stays_broken,
@@ -278,6 +287,7 @@ impl Plan {
             config,
             faults,
             sources: rng.between(1, 4),
+            name_bytes: 1,
             batches: rng.between(6, 30),
             batch_events_max: rng.between(1, 8),
             drift: if rng.below(2) == 0 { 0 } else { 100_000 },
@@ -290,6 +300,9 @@ impl Plan {
             real_producers: *rng.pick(&[0, 500_000, 1_000_000]),
             chaos_ms: rng.between(4_000, 40_000),
         };
+        // What a table says of them no longer stands in its properties.
+        let plan =
+            if are_many { Plan { sources: 20, name_bytes: 250, batches: apart.between(3, 8), ..plan } } else { plan };
         // A producer of ours trusts resume numbers, which say nothing where nothing is compared.
         if compares { plan } else { Plan { overlap: 0, real_producers: 0, ..plan } }
     }

@@ -12,8 +12,9 @@ use crate::plan::Plan;
 use crate::world::Violation;
 
 /// What a kept plan may ask for at most, so that a damaged file cannot run for ever.
-const LIMITS: [(&str, u64); 6] = [
+const LIMITS: [(&str, u64); 7] = [
     ("sources", 100),
+    ("name_bytes", 256),
     ("batches", 10_000),
     ("batch_events_max", 1_000),
     ("turn_ms", 600_000),

@@ -292,7 +292,7 @@ impl World {
             world.chance.turn_of(Some(n as usize));
             let unnamed = world.chance.work.at("no epoch").one_in(3) && world.plan.overlap == 0;
             let epoch = if unnamed { String::new() } else { "e1".to_owned() };
-            let source = format!("shard-{n}");
+            let source = format!("shard-{n:-<width$}", width = world.plan.name_bytes.saturating_sub(6) as usize);
             let stream = world.truth.open(source.clone(), epoch);
             world.producers.push(Producer::new(source, stream));
             let real = world.chance.work.at("real producers").chance(world.plan.real_producers);

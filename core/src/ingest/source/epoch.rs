@@ -172,6 +172,7 @@ impl Epoch {
     }
 
     /// Durable batches below the first hole, in the order of their events; pending ones are among them.
+    #[cfg(test)]
     pub(super) fn below_hole(&self) -> impl Iterator<Item = Place> {
         self.by_event.range(..(self.durable.complete_end(), 0)).map(|((_, place), _)| *place)
     }

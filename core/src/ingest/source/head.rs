@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::saved::DecodeError;
 use crate::time::MachineTime;
 
 /// Position of a batch in the journal. Rises with each batch of any source, is never given twice.
@@ -59,27 +58,10 @@ pub struct BatchHead {
     pub time: MachineTime,
 }
 
-/// First byte of an encoded head. Another one means another layout.
-const HEAD_VERSION: u8 = 1;
-
-impl BatchHead {
-    /// As bytes for the journal key: a version byte, then postcard.
-    pub fn encode(&self) -> Vec<u8> {
-        postcard::to_extend(self, vec![HEAD_VERSION]).expect("a head has no type that postcard cannot write")
-    }
-
-    /// Reads what [`BatchHead::encode`] wrote.
-    ///
-    /// # Errors
-    /// Another version, or bytes that no release wrote.
-    pub fn decode(bytes: &[u8]) -> Result<BatchHead, DecodeError> {
-        super::saved::decode("batch head", HEAD_VERSION, bytes)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal;
 
     fn head() -> BatchHead {
         BatchHead {
@@ -99,17 +81,8 @@ mod tests {
 
     #[test]
     fn a_head_fits_well_into_a_key_and_comes_back_the_same() {
-        let bytes = head().encode();
+        let bytes = journal::encode(&head());
         assert!(bytes.len() <= 48, "{} bytes", bytes.len());
-        assert_eq!(BatchHead::decode(&bytes), Ok(head()));
-    }
-
-    #[test]
-    fn a_head_of_another_version_or_cut_short_is_an_error() {
-        let mut bytes = head().encode();
-        assert!(BatchHead::decode(&bytes[..9]).is_err());
-        bytes[0] = 9;
-        let error = BatchHead::decode(&bytes).expect_err("version 9").to_string();
-        assert_eq!(error, "batch head: expected version 1, got 9; it was written by another release of DoLake");
+        assert_eq!(journal::decode::<BatchHead>(b"b", &bytes).ok(), Some(head()));
     }
 }

@@ -237,11 +237,6 @@ impl Source {
         self.find(epoch).and_then(|index| self.epochs[index].mark)
     }
 
-    /// The batch number below all of an epoch's: its opening's, or 0 if the epoch is not known.
-    pub fn base(&self, epoch: &str) -> u64 {
-        self.find(epoch).map_or(0, |index| self.epochs[index].opening.base)
-    }
-
     /// Batches (first, last) that were given up, above the first number and not above the second: they are to be nacked
     /// before a mark, a cumulative ack or an `ok` moves from the first number to the second.
     pub fn closed_batches(&self, epoch: &str, above: u64, through: u64) -> Vec<(u64, u64)> {
@@ -251,6 +246,7 @@ impl Source {
     }
 
     /// Durable batches below the first hole of their epoch, in the order in which their events take effect.
+    #[cfg(test)]
     pub fn flushable(&self) -> Vec<Place> {
         let below_holes = self.epochs.iter().flat_map(Epoch::below_hole);
         below_holes.filter(|place| self.held[place].saving == Saving::Applied).collect()
@@ -261,11 +257,6 @@ impl Source {
         let held = self.held.get(&place).filter(|held| held.saving == Saving::Applied)?;
         let below_hole = held.head.first < self.epochs[held.epoch].durable.complete_end() || mutant!(FlushAboveHole);
         below_hole.then_some((held.epoch, held.head.first, place))
-    }
-
-    /// A batch in the journal or on its way there.
-    pub fn head(&self, place: Place) -> Option<&BatchHead> {
-        self.held.get(&place).map(|held| &held.head)
     }
 
     /// All batches in the journal or on their way there, by place.

@@ -177,25 +177,6 @@ impl Refusal {
             | Refusal::TooManyPieces { .. } => false,
         }
     }
-
-    /// The batch that must come first.
-    pub fn awaited(&self) -> Option<u64> {
-        match self {
-            Refusal::BehindHole { awaited, .. }
-            | Refusal::TooManyHoles { awaited, .. }
-            | Refusal::AwaitsRefused { awaited, .. } => Some(*awaited),
-            Refusal::NumberTaken { .. }
-            | Refusal::NumberPassed { .. }
-            | Refusal::InClosedHole { .. }
-            | Refusal::CoveredWithoutEpoch { .. }
-            | Refusal::Fenced { .. }
-            | Refusal::TooManyClosed { .. }
-            | Refusal::TooManyEpochs { .. }
-            | Refusal::TooManyPieces { .. }
-            | Refusal::TooManyAwaited { .. }
-            | Refusal::OtherConnection { .. } => None,
-        }
-    }
 }
 
 /// The message of the nack that names a closed hole before a mark passes it.

@@ -4,6 +4,7 @@ use crate::event::ConnId;
 use crate::ingest::source::{
     Arrival, BatchHead, Greeting, Hello, Lowest, Opening, Place, Refused, Rules, SavedSource, Source, Verdict,
 };
+use crate::journal;
 use crate::time::MachineTime;
 use crate::wire::batch::{EventView, Operation, Span};
 
@@ -164,8 +165,8 @@ impl Lab {
     /// Restarts from the row and the heads, as bytes.
     pub(super) fn restart(&mut self) {
         let row = self.row.as_ref().map(|row| SavedSource::decode(&row.encode()).expect("a row that was encoded"));
-        let heads: Vec<BatchHead> =
-            self.source.heads().map(|head| BatchHead::decode(&head.encode()).expect("an encoded head")).collect();
+        let again = |head| journal::decode(b"a head", &journal::encode(head)).expect("an encoded head");
+        let heads: Vec<BatchHead> = self.source.heads().map(again).collect();
         self.source = Source::restore(row, heads, self.now);
     }
 
