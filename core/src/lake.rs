@@ -88,7 +88,7 @@ impl Lake {
         for (key, value) in &control {
             rows.take(key, value)?;
         }
-        let settings = Settings::restore(config, rows.settings);
+        let (settings, left_out) = Settings::restore(config, rows.settings);
         let mut batches: Vec<(u64, BatchKey)> = Vec::new();
         let mut parked: Vec<(u64, ParkedKey)> = Vec::new();
         if mutant!(TailLostOnEviction) {
@@ -117,7 +117,7 @@ impl Lake {
         let tables = rows.tables;
         let calls = Calls::new(&location);
         let location = Arc::from(location);
-        let warnings = Vec::new();
+        let warnings = left_out.into_iter().collect();
         let (begun, stopping, stopped) = (false, false, false);
         let rooms = Rooms { settings, identity, ingest, flusher, tables, calls, warnings, begun, stopping, stopped };
         Ok(Lake { location, clock, draws, ops, rooms })

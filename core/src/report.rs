@@ -203,6 +203,7 @@ pub(crate) fn metrics(view: &View<'_>) -> Vec<Metric> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use serde_json::{Value, json};
 
     use crate::command::Command;
@@ -232,5 +233,21 @@ mod tests {
         assert_eq!(status(lake()).get("warnings"), None);
         let warned = lake().warning(["mend this".to_owned()]).warning(["and that".to_owned()]);
         assert_eq!(status(warned)["warnings"], json!(["mend this", "and that"]));
+    }
+
+    #[test]
+    fn changed_settings_that_no_longer_fit_are_left_out_and_warned_of() {
+        let config = Config { max_retry_delay_ms: 5_000, ..Config::default() };
+        for (changes, expected) in [
+            (r#"{"baseRetryDelayMs":9000,"flushIntervalMs":1}"#, "(baseRetryDelayMs, flushIntervalMs) are left out"),
+            ("{", "cannot be read and are left out"),
+        ] {
+            let row = (Bytes::from_static(b"c/settings"), Bytes::from(changes));
+            let saved = Saved { control: vec![row], ..Saved::default() };
+            let lake = Lake::restore(config.clone(), "mem://lake".to_owned(), Seed(1), Timestamp(0), saved);
+            let status = status(lake.expect("restored"));
+            let warning = status["warnings"][0].as_str().expect("a warning");
+            assert!(warning.contains(expected) && warning.contains("PATCH /v1/config"), "{warning}");
+        }
     }
 }

@@ -47,12 +47,18 @@ struct Change {
 }
 
 impl Settings {
-    /// What the operator gave, and the journal's changes on top of it. A change that no longer fits is left out.
-    pub(crate) fn restore(config: Config, row: Option<Bytes>) -> Settings {
-        let changes: Map<String, Value> = row.and_then(|row| serde_json::from_slice(&row).ok()).unwrap_or_default();
-        let body = serde_json::to_vec(&changes).expect("JSON always encodes");
-        let config = patch_config(&config, &body).unwrap_or(config);
-        Settings { config: Arc::new(config), changes, under_way: None, waiting: VecDeque::new(), reread: None }
+    /// What the operator gave, and the journal's changes on top of it. If one of these no longer fits, all are left out,
+    /// which is the second part of the answer.
+    pub(crate) fn restore(config: Config, row: Option<Bytes>) -> (Settings, Option<String>) {
+        let (changes, config, left_out) = match row.map(|row| changed(&config, &row)) {
+            None => (Map::new(), config, None),
+            Some(Ok((changes, changed))) => (changes, changed, None),
+            Some(Err((changes, why))) => {
+                (changes, config, Some(format!("{why}: send with PATCH /v1/config again what is to hold")))
+            }
+        };
+        let config = Arc::new(config);
+        (Settings { config, changes, under_way: None, waiting: VecDeque::new(), reread: None }, left_out)
     }
 
     /// The settings in force.
@@ -135,6 +141,25 @@ impl Settings {
         if self.reread.is_some_and(|due| due <= cx.now) {
             self.reread = None;
             read_back(cx);
+        }
+    }
+}
+
+/// The changes of a journal's row, and the settings with them; or the changes, and why they are left out.
+fn changed(config: &Config, row: &[u8]) -> Result<(Map<String, Value>, Config), (Map<String, Value>, String)> {
+    let changes: Map<String, Value> = serde_json::from_slice(row).map_err(|error| {
+        (Map::new(), format!("the settings that were changed at runtime cannot be read and are left out ({error})"))
+    })?;
+    match patch_config(config, row) {
+        Ok(changed) => Ok((changes, changed)),
+        Err(error) => {
+            let names = changes.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let why = format!(
+                "the settings that were changed at runtime ({names}) are left out, since they no longer fit \
+                               the others ({})",
+                error.message
+            );
+            Err((changes, why))
         }
     }
 }
