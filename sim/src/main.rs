@@ -36,7 +36,17 @@ enum Action {
     Mutants(cli::mutants::Arguments),
 }
 
+/// Whoever reads the output has read enough: no reason to say that this broke.
+fn end_quietly_when_nobody_reads() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| match info.payload_as_str() {
+        Some(message) if message.starts_with("failed printing to stdout") => std::process::exit(0),
+        _ => usual(info),
+    }));
+}
+
 fn main() -> ExitCode {
+    end_quietly_when_nobody_reads();
     let result = match Arguments::parse().command {
         Action::Run(arguments) => cli::run::run(&arguments),
         Action::Search(arguments) => cli::search::search(&arguments),

@@ -24,7 +24,8 @@ pub(crate) type Ended = Result<ExitCode, String>;
 fn range(text: &str) -> Result<Range<u64>, String> {
     let (from, until) = text.split_once("..").ok_or("expected a range like 0..1000")?;
     let number = |text: &str| text.parse::<u64>().map_err(|error| error.to_string());
-    Ok(number(from)?..number(until)?)
+    let range = number(from)?..number(until)?;
+    if range.is_empty() { Err("expected a first seed below the second number".to_owned()) } else { Ok(range) }
 }
 
 fn code(failed: bool) -> ExitCode {

@@ -55,6 +55,9 @@ mod planted {
             arguments.only.is_empty() || arguments.only.iter().any(|part| name.contains(part.as_str()))
         };
         let mutants: Vec<Mutant> = Mutant::ALL.iter().copied().filter(wanted).collect();
+        if mutants.is_empty() {
+            return Err(format!("no bug's name has any of {} in it", arguments.only.join(", ")));
+        }
         let found = in_parallel(arguments.jobs, mutants.len(), |n| {
             let caught = hunt(Some(mutants[n]), 0..arguments.seeds);
             let how = caught.as_ref().map_or("not caught", |(_, violation)| violation.check);

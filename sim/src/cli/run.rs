@@ -28,11 +28,11 @@ pub(crate) fn run(arguments: &Arguments) -> Ended {
     let Arguments { seed, trace, profile, save: kept } = arguments;
     let plan = Plan::with_profile(*seed, *profile);
     let report = run_plan(*seed, plan.clone(), *trace, Recorder::hashing());
-    println!("seed {seed}: hash {:016x}, {} simulated ms", report.hash, report.simulated_ms);
-    show(&report);
     if let Some(path) = kept {
         save(&record_plan(*seed, &plan, &|_| None).1, path)?;
     }
+    println!("seed {seed}: hash {:016x}, {} simulated ms", report.hash, report.simulated_ms);
+    show(&report);
     Ok(code(report.violation.is_some()))
 }
 
