@@ -85,6 +85,8 @@ export type ServerMessage = AckMessage | NackMessage | StatusMessage | PongMessa
 export interface DoLakeEnv {
   /** Where the lake lies. */
   LAKEHOUSE_BUCKET: R2Bucket;
+  /** Keeps copies of table metadata for clients of the catalog. */
+  LAKEHOUSE_KV?: KVNamespace;
   /** Settings, as JSON or as text that is JSON; what it leaves out has its default. */
   DOLAKE_CONFIG?: Partial<DoLakeConfig> | string;
 }
@@ -101,6 +103,8 @@ export interface Figures {
   classA: number;
   /** Calls of R2's class B. */
   classB: number;
+  /** Reads of table metadata that KV answered. */
+  kvHits: number;
 }
 
 /** A lake: takes change events over WebSockets, journals them in the object's storage, writes Iceberg tables to R2. */

@@ -6,6 +6,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as wait } from 'node:timers/promises';
 import { QUICKSTART, start, transpiled } from './host.mjs';
 import { Source } from './source.mjs';
 
@@ -153,15 +154,50 @@ test('two lakes in one worker keep to themselves', async (t) => {
   }
 });
 
-test('a status warns of what is bound and not used, and of nothing else', async (t) => {
-  const config = { r2BucketName: 'my-lakehouse-data' };
-  for (const [options, expected] of [[{}, undefined], [{ kvNamespaces: ['LAKEHOUSE_KV'] }, /^LAKEHOUSE_KV is bound and not used/]]) {
-    const host = await start({ config, options });
-    t.after(() => host.stop());
-    const { warnings } = await (await host.fetch('/status')).json();
-    if (expected === undefined) assert.equal(warnings, undefined);
-    else assert.match(warnings.join('\n'), expected);
+test('a status warns of nothing when all is set', async (t) => {
+  const host = await running(t, { config: { r2BucketName: 'my-lakehouse-data' } });
+  assert.equal((await (await host.fetch('/status')).json()).warnings, undefined);
+});
+
+test('clients of the catalog read metadata from KV, a flush does not, and never the metadata of before', async (t) => {
+  const host = await running(t, { config: ON_DEMAND, options: { kvNamespaces: ['LAKEHOUSE_KV'] } });
+  const source = await new Source(host.url, 'a').open();
+  const load = async () => (await host.fetch('/v1/namespaces/default/tables/users')).json();
+  const kv = await host.miniflare.getKVNamespace('LAKEHOUSE_KV');
+  const read = async () => (({ classB, kvHits }) => ({ classB, kvHits }))(await host.rested());
+  for (const number of [1, 2, 3]) {
+    source.batch(number, [insert(number)]);
+    await source.until(() => source.acked.has(number));
+    await flush(host);
+    const before = await read();
+    const loaded = await load();
+    assert.equal(loaded.metadata.snapshots.length, number);
+    // What the bucket gave is copied after the answer.
+    const name = loaded['metadata-location'].replace(/^s3:\/\/[^/]*/, 'dolake');
+    while ((await kv.get(name)) === null) await wait(20);
+    assert.deepEqual(await load(), loaded);
+    const { keys } = await kv.list();
+    assert.equal(keys.length, number);
+    assert.deepEqual(await read(), { classB: before.classB + 1, kvHits: before.kvHits + 1 });
   }
+});
+
+test('a KV that fails costs a client nothing', async (t) => {
+  const worker = `
+import { DoLake as Product } from '/dolake/index.js';
+const fails = async () => { throw new Error('KV is away'); };
+export class DoLake extends Product {
+  constructor(ctx, env) { super(ctx, { ...env, LAKEHOUSE_KV: { get: fails, put: fails } }); }
+}
+export default { fetch: (request, env) => env.DOLAKE.get(env.DOLAKE.idFromName('default')).fetch(request) };`;
+  const host = await running(t, { config: ON_DEMAND, worker });
+  const source = await new Source(host.url, 'a').open();
+  source.batch(1, [insert(1)]);
+  await source.until(() => source.acked.has(1));
+  await flush(host);
+  const answer = await host.fetch('/v1/namespaces/default/tables/users');
+  assert.equal(answer.status, 200);
+  assert.equal((await answer.json()).metadata.snapshots.length, 1);
 });
 
 test('settings that cannot be are told to everybody who asks', async (t) => {

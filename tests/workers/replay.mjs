@@ -25,7 +25,7 @@ class Shell {
   save(number, writes) { this.said.push(['save', number, writes.map(({ key, value }) => [hex(key), value && hex(value)])]); }
   load(number, { from, until }, ...more) { this.said.push(['load', number, hex(from), hex(until), ...more]); }
   put(number, key, object, onlyIfAbsent) { this.said.push(['put', number, key, hex(object), onlyIfAbsent]); }
-  get(number, key, range) { this.said.push(['get', number, key, range && [range.offset, range.offset + range.length]]); }
+  get(number, key, range, forClient) { this.said.push(['get', number, key, range && [range.offset, range.offset + range.length], forClient]); }
   delete(...call) { this.said.push(['delete', ...call]); }
   readMore(...call) { this.said.push(['readMore', ...call]); }
   accept(...call) { this.said.push(['accept', ...call]); }
@@ -62,7 +62,7 @@ function replayed(lines) {
       const [hasSmallRows, seed, config, control, batches] = given;
       shell = new Shell();
       machine = new Machine(shell);
-      const saved = { hasSmallRows, seed: bytes(seed), config, warnings: [], control: entries(control), batches: entries(batches) };
+      const saved = { hasSmallRows, seed: bytes(seed), config, control: entries(control), batches: entries(batches) };
       const refusal = machine.begin(saved);
       if (refusal !== '') return { at, name, refusal };
       same.lives += 1;

@@ -54,7 +54,7 @@ for (const how of ['panic', 'out-of-bounds']) {
     const answer = await host.fetch(`/lakehouse/${how}`);
     assert.equal(answer.status, 500);
     const { error } = await answer.json();
-    assert.equal(error.code, 'internal');
+    assert.equal(error.code, 'internal_error');
     assert.match(error.message, how === 'panic' ? /DoLake broke: panicked at .*wasm\.rs/ : /DoLake broke: .*out of bounds/);
     assert.equal((await source.closed).code, 1011, 'a client that is told so comes again');
     const after = await ask(host, 'probe');

@@ -4,6 +4,7 @@
 
 import { openJournal } from './journal.js';
 import { Machine, SAVE } from './machine.js';
+import { MetadataCache } from './metadata.js';
 import { Store, messageOf } from './store.js';
 import { Wakeup } from './wakeup.js';
 
@@ -22,6 +23,7 @@ export class Life {
   #ctx;
   #journal;
   #store;
+  #metadata;
   #wakeup;
   #machine;
   #onEnd;
@@ -45,29 +47,29 @@ export class Life {
   /**
    * @param {DurableObjectState} ctx
    * @param {R2Bucket} bucket
+   * @param {KVNamespace | undefined} kv
    * @param {(reason: string, broke: boolean) => void} onEnd told once, when this life cannot go on
    */
-  constructor(ctx, bucket, onEnd) {
+  constructor(ctx, bucket, kv, onEnd) {
     this.#ctx = ctx;
     this.#onEnd = onEnd;
     this.#journal = openJournal(ctx.storage);
     this.#store = new Store(bucket);
+    this.#metadata = new MetadataCache(kv, (task) => ctx.waitUntil(task));
     this.#wakeup = new Wakeup(ctx.storage, () => this.#machine.wake());
     this.#machine = new Machine(this);
   }
 
   /**
    * @param {string} config JSON, or nothing
-   * @param {string[]} warnings what the operator should mend
    * @returns {Promise<string>} why it cannot begin; empty if it has
    */
-  async begin(config, warnings) {
+  async begin(config) {
     const { control, batches } = this.#machine.savedRanges;
     const saved = {
       hasSmallRows: this.#journal.hasSmallRows,
       seed: crypto.getRandomValues(new Uint8Array(16)),
       config,
-      warnings,
       control: await this.#journal.load(control, false, null),
       batches: await this.#journal.load(batches, true, null),
     };
@@ -90,6 +92,7 @@ export class Life {
       alarmsSet: this.#wakeup.alarmsSet,
       classA: this.#store.classA,
       classB: this.#store.classB,
+      kvHits: this.#metadata.hits,
     };
   }
 
@@ -205,8 +208,9 @@ export class Life {
   }
 
   /** @type {Shell['get']} */
-  async get(number, key, range) {
-    const end = await this.#store.get(key, range);
+  async get(number, key, range, forClient) {
+    const fromStore = () => this.#store.get(key, range);
+    const end = await (forClient && range === null ? this.#metadata.get(key, fromStore) : fromStore());
     this.#machine.stored(number, end.how, end.bytes);
   }
 
@@ -313,7 +317,7 @@ export class Life {
     this.#reason = reason;
     this.#machine.end();
     this.#wakeup.end();
-    for (const call of this.#calls.values()) call.answer(failed(500, 'internal', reason));
+    for (const call of this.#calls.values()) call.answer(failed(500, 'internal_error', reason));
     this.#calls.clear();
     for (const socket of this.#ctx.getWebSockets()) closeQuietly(socket, CLOSE_BROKEN, reason);
     this.#rest?.();

@@ -27,7 +27,7 @@ const decoder = new TextDecoder();
  * @property {(number: number, writes: Write[]) => void} save its pieces are views of memory that changes afterwards
  * @property {(number: number, range: Range, keysOnly: boolean, limit: number | null) => void} load
  * @property {(number: number, key: string, bytes: Uint8Array, onlyIfAbsent: boolean) => void} put
- * @property {(number: number, key: string, range: { offset: number, length: number } | null) => void} get
+ * @property {(number: number, key: string, range: { offset: number, length: number } | null, forClient: boolean) => void} get
  * @property {(number: number, key: string) => void} delete
  * @property {(call: number) => void} readMore
  * @property {(call: number) => void} accept
@@ -100,9 +100,9 @@ export class Machine {
       /** @type {(n: number, key: number, keyLength: number, bytes: number, length: number, onlyIfAbsent: number) => void} */
       put: (number, key, keyLength, bytes, length, onlyIfAbsent) =>
         shell.put(number, text(key, keyLength), copy(bytes, length), onlyIfAbsent !== 0),
-      /** @type {(number: number, key: number, keyLength: number, from: number, until: number) => void} */
-      get: (number, key, keyLength, from, until) =>
-        shell.get(number, text(key, keyLength), from < 0 ? null : { offset: from, length: until - from }),
+      /** @type {(number: number, key: number, keyLength: number, from: number, until: number, forClient: number) => void} */
+      get: (number, key, keyLength, from, until, forClient) =>
+        shell.get(number, text(key, keyLength), from < 0 ? null : { offset: from, length: until - from }, forClient !== 0),
       /** @type {(number: number, key: number, keyLength: number) => void} */
       delete: (number, key, keyLength) => shell.delete(number, text(key, keyLength)),
       /** @type {(call: number) => void} */
@@ -142,16 +142,15 @@ export class Machine {
 
   /**
    * Begins the machine's life.
-   * @param {{ hasSmallRows: boolean, seed: Uint8Array, config: string, warnings: string[], control: Entry[], batches: Entry[] }} from
+   * @param {{ hasSmallRows: boolean, seed: Uint8Array, config: string, control: Entry[], batches: Entry[] }} from
    * @returns {string} why it cannot begin; empty if it has
    */
-  begin({ hasSmallRows, seed, config, warnings, control, batches }) {
+  begin({ hasSmallRows, seed, config, control, batches }) {
     let begun = 0;
     this.#enter((wasm) => {
       const pieces = [this.#entries(control), this.#entries(batches)];
       const settings = this.#give(encoder.encode(config));
-      const told = this.#give(encoder.encode(JSON.stringify(warnings)));
-      begun = wasm.begin(Date.now(), hasSmallRows ? 1 : 0, this.#give(seed)[0], ...settings, ...told, ...pieces[0], ...pieces[1]);
+      begun = wasm.begin(Date.now(), hasSmallRows ? 1 : 0, this.#give(seed)[0], ...settings, ...pieces[0], ...pieces[1]);
     });
     return begun === 1 ? '' : this.#refusal || this.#panic || 'the machine could not begin';
   }

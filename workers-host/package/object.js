@@ -82,8 +82,8 @@ export class DoLake {
     try {
       const bucket = this.#env.LAKEHOUSE_BUCKET;
       if (!bucket) throw new Error('expected an R2 bucket that is bound as LAKEHOUSE_BUCKET');
-      const life = new Life(this.#ctx, bucket, (reason, broke) => this.#ended(reason, broke));
-      const refusal = await life.begin(settings(this.#env.DOLAKE_CONFIG), warnings(this.#env));
+      const life = new Life(this.#ctx, bucket, this.#env.LAKEHOUSE_KV, (reason, broke) => this.#ended(reason, broke));
+      const refusal = await life.begin(settings(this.#env.DOLAKE_CONFIG));
       if (refusal !== '') throw new Error(refusal);
       this.#life = life;
     } catch (error) {
@@ -101,13 +101,6 @@ export class DoLake {
     this.#refusedAt = broke ? 0 : Date.now();
     this.#ctx.storage.setAlarm(Date.now() + LOOK_AGAIN_MS);
   }
-}
-
-/** Bindings that are not used though somebody made them. @param {DoLakeEnv} env @returns {string[]} */
-function warnings(env) {
-  return 'LAKEHOUSE_KV' in env
-    ? ['LAKEHOUSE_KV is bound and not used: this release has no cache of table metadata. Readers miss nothing by it']
-    : [];
 }
 
 /** The variable, as JSON or as text that is JSON. @param {unknown} value */

@@ -49,8 +49,8 @@ export class Store {
   }
 }
 
-/** @param {() => Promise<End>} call @returns {Promise<End>} */
-async function ended(call) {
+/** A call that ends in any case. @param {() => Promise<End>} call @returns {Promise<End>} */
+export async function ended(call) {
   /** @type {ReturnType<typeof setTimeout> | null} */
   let timer = null;
   const patience = new Promise((_, reject) => {

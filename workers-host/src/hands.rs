@@ -20,8 +20,9 @@ pub trait Hands {
     fn load(&mut self, number: Number, from: &[u8], until: &[u8], keys_only: bool, limit: Option<u32>);
     /// Writes an object.
     fn put(&mut self, number: Number, key: &str, bytes: &[u8], condition: Condition);
-    /// Reads an object, or a range of it: its first byte and the byte after its last.
-    fn get(&mut self, number: Number, key: &str, range: Option<(u64, u64)>);
+    /// Reads an object, or a range of it: its first byte and the byte after its last. `for_client`: a client of the
+    /// catalog waits for it, and nothing else depends on it.
+    fn get(&mut self, number: Number, key: &str, range: Option<(u64, u64)>, for_client: bool);
     /// Deletes an object.
     fn delete(&mut self, number: Number, key: &str);
     /// Reads the next piece of a request's body.

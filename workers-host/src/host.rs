@@ -55,7 +55,7 @@ enum What {
 #[derive(Debug)]
 enum StoreCommand {
     Put { key: String, bytes: Bytes, condition: Condition },
-    Get { key: String, range: Option<(u64, u64)> },
+    Get { key: String, range: Option<(u64, u64)>, for_client: bool },
     Delete { key: String },
 }
 
@@ -246,7 +246,9 @@ impl<H: Hands> Host<H> {
             Command::Put { op, class, key, bytes, condition } => {
                 self.queue(op, class, StoreCommand::Put { key, bytes, condition });
             }
-            Command::Get { op, class, key, range } => self.queue(op, class, StoreCommand::Get { key, range }),
+            Command::Get { op, class, key, range } => {
+                self.queue(op, class, StoreCommand::Get { key, range, for_client: class == Class::Catalog });
+            }
             Command::Delete { op, class, key } => self.queue(op, class, StoreCommand::Delete { key }),
             Command::Work { op, class, job } => {
                 self.work_waiting += 1;
@@ -277,7 +279,7 @@ impl<H: Hands> Host<H> {
             self.store_running += 1;
             match command {
                 StoreCommand::Put { key, bytes, condition } => self.hands.put(op.n, &key, &bytes, condition),
-                StoreCommand::Get { key, range } => self.hands.get(op.n, &key, range),
+                StoreCommand::Get { key, range, for_client } => self.hands.get(op.n, &key, range, for_client),
                 StoreCommand::Delete { key } => self.hands.delete(op.n, &key),
             }
         }

@@ -68,7 +68,8 @@ fn memory_budget(max_payload_size: u64) -> u64 {
 fn unnamed(name: &str) -> String {
     format!(
         "DOLAKE_CONFIG: r2BucketName is not set, so tables' metadata says that their files lie in s3://{name}: set it \
-         to the bucket's own name before the first event, or engines find tables only by path"
+         to the bucket's own name before the first event, or engines find tables only by path. A lake that has tables \
+         keeps the name that they have: begin another, in an empty bucket and an object of another name"
     )
 }
 

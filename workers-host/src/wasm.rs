@@ -44,7 +44,7 @@ mod shell {
             len: usize,
             only_if_absent: u32,
         );
-        pub(super) fn get(number: f64, key: *const u8, key_len: usize, from: f64, until: f64);
+        pub(super) fn get(number: f64, key: *const u8, key_len: usize, from: f64, until: f64, for_client: u32);
         pub(super) fn delete(number: f64, key: *const u8, key_len: usize);
         pub(super) fn read_more(call: f64);
         pub(super) fn accept(call: f64);
@@ -109,9 +109,9 @@ impl Hands for Shell {
         unsafe { shell::put(number as f64, key.as_ptr(), key.len(), bytes.as_ptr(), bytes.len(), only_if_absent) }
     }
 
-    fn get(&mut self, number: Number, key: &str, range: Option<(u64, u64)>) {
+    fn get(&mut self, number: Number, key: &str, range: Option<(u64, u64)>, for_client: bool) {
         let (from, until) = range.map_or((-1.0, -1.0), |(from, until)| (from as f64, until as f64));
-        unsafe { shell::get(number as f64, key.as_ptr(), key.len(), from, until) }
+        unsafe { shell::get(number as f64, key.as_ptr(), key.len(), from, until, u32::from(for_client)) }
     }
 
     fn delete(&mut self, number: Number, key: &str) {
@@ -208,9 +208,8 @@ extern "C" fn saved_ranges() -> u32 {
     u32::from_le_bytes(bounds.map(|bound| <[u8; 1]>::try_from(bound).expect("a bound is one byte")[0]))
 }
 
-/// Begins the life. `seed`: 16 bytes of chance. `compress`: whether rows of the storage are small. `warnings`: a JSON list
-/// of what the shell found that the operator should mend. Entries are encoded as in [`rows`]. 1: it lives; 0: it was
-/// refused.
+/// Begins the life. `seed`: 16 bytes of chance. `compress`: whether rows of the storage are small. Entries are encoded as
+/// in [`rows`]. 1: it lives; 0: it was refused.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn begin(
     now_ms: f64,
@@ -218,8 +217,6 @@ unsafe extern "C" fn begin(
     seed: *mut u8,
     config: *mut u8,
     config_len: usize,
-    warnings: *mut u8,
-    warnings_len: usize,
     control: *mut u8,
     control_len: usize,
     batches: *mut u8,
@@ -231,14 +228,12 @@ unsafe extern "C" fn begin(
     }));
     let whole = |pointer, len| unsafe { take(pointer, len, len) };
     let (seed, config) = (whole(seed, 16), whole(config, config_len));
-    let warnings: Vec<String> =
-        serde_json::from_slice(&whole(warnings, warnings_len)).expect("the shell writes a list of texts");
     let (control, batches) = (rows::decode(whole(control, control_len)), rows::decode(whole(batches, batches_len)));
     let saved = open::saved(control.unwrap_or_default(), batches.unwrap_or_default());
     let seed = Seed(u128::from_le_bytes(seed[..].try_into().expect("16 bytes were taken")));
     match open::open(&config, saved, seed, at(now_ms)) {
         Ok(lake) => {
-            HOST.set(Some(Host::new(lake.warning(warnings), Shell, compress != 0)));
+            HOST.set(Some(Host::new(lake, Shell, compress != 0)));
             1
         }
         Err(error) => {

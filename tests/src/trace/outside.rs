@@ -167,8 +167,8 @@ impl Hands for Outside {
         });
     }
 
-    fn get(&mut self, number: Number, key: &str, range: Option<(u64, u64)>) {
-        self.say(json!(["get", number, key, range]));
+    fn get(&mut self, number: Number, key: &str, range: Option<(u64, u64)>, for_client: bool) {
+        self.say(json!(["get", number, key, range, for_client]));
         self.store_command(number, |store| match (store.get(key), range) {
             (None, _) => StoreEnd::Absent,
             (Some(whole), None) => StoreEnd::Got(whole.clone()),
