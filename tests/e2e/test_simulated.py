@@ -14,7 +14,7 @@ from ground.server import run, simulate
 
 # Seed, profile, and the moment in simulated milliseconds, or the end.
 STATES = [(1, "short", 12_000), (3, "short", None), (5, "short", 6_000), (8, "short", 9_000), (9, "short", None),
-          (19, "short", 4_000), (23, "short", 15_000), (25, "short", None), (159, "short", 7_000), (34, "short", 15_000),
+          (19, "short", 4_000), (23, "short", 15_000), (25, "short", None), (159, "short", 30_000), (34, "short", 15_000),
           (2, "liveness", None), (0, "deep", 60_000)]
 
 
