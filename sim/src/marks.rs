@@ -6,7 +6,7 @@ use dolake_core::command::Write;
 
 use crate::world::World;
 
-/// What a thousand seeds must each reach; a search says which it did not.
+/// What ten seeds of a search of 3,000 or more must each reach; it says which they did not.
 pub const MARKS: [&str; 43] = [
     "ack cumulative",
     "ack duplicate",

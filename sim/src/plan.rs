@@ -358,7 +358,7 @@ fn few_faults(rng: &mut Rng) -> Faults {
 }
 
 fn swarm(rng: &mut Rng) -> Faults {
-    // Half of the faults are off; the others weigh between a tenth of their usual weight and ten times it.
+    // Half of the faults are off; the others weigh between a tenth of their usual weight and three times it.
     let mut weigh = |usual: u32| -> u32 {
         if rng.below(2) == 0 { 0 } else { (usual / 10).saturating_mul(*rng.pick(&[1, 3, 10, 30])).min(500_000) }
     };

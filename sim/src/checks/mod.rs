@@ -2,7 +2,7 @@
 //! guards, and says what it does not see.
 //!
 //! Where to add one: a file here, its line below, its call from the place where it can see (an answer in this file, a
-//! commit in [`lake`], each second of calm times in [`liveness`], the end of a run in [`end`]), a test beside it that
+//! commit in [`lake`], each second of calm times in [`liveness`], the end of a run in [`end`]), a test in `tests.rs` that
 //! shows it failing, and a mutant that it catches.
 //!
 //! | check | promise |
