@@ -59,7 +59,7 @@ impl World {
         let deadline = lake.deadline();
         self.recorder.step(now, &lake_event, &commands);
         self.tell(|| story::event(&lake_event));
-        self.count_step();
+        self.count_step(&lake_event);
         let life = self.host.lives;
         for command in commands {
             if !self.is_calm

@@ -271,6 +271,11 @@ impl Plan {
         let mut apart = Rng::new(seed, "nothing compared");
         let compares = sparse + posts + changes > 0 || holes_close || apart.below(12) > 0;
         config.enable_deduplication = compares;
+        let mut apart = Rng::new(seed, "deaf peers");
+        if fat == 0 && compares && apart.below(24) == 0 {
+            // Acks are gathered for those that do not read.
+            faults.never_reads = 500_000;
+        }
         let mut apart = Rng::new(seed, "many shards");
         let are_many = fat == 0 && config.max_buffer_size > 8_192 && apart.below(24) == 0;
         if are_many {

@@ -290,12 +290,21 @@ impl World {
 
     fn resend(&mut self, conn: ConnId, producer: usize) {
         let stream = *self.chance.work.at("resend epoch").pick(&self.producers[producer].streams);
-        let settled = self.settled(stream);
-        if !settled.is_empty() {
+        let of = &self.truth.streams[stream];
+        // A producer that has no answer yet may lose its patience, but not one whose order is all that tells of a loss.
+        let is_impatient = !of.is_sparse && self.chance.work.at("resend unanswered").one_in(3);
+        let which = if is_impatient { self.unanswered(stream) } else { self.settled(stream) };
+        if !which.is_empty() {
             self.count("batch sent again");
-            let batch = *self.chance.work.at("resend which").pick(&settled);
+            let batch = *self.chance.work.at("resend which").pick(&which);
             self.send_batch(conn, stream, batch);
         }
+    }
+
+    /// Batches that are on their way, or whose answers are.
+    fn unanswered(&self, stream: usize) -> Vec<usize> {
+        let batches = self.truth.streams[stream].batches.iter().enumerate();
+        batches.filter(|(_, batch)| matches!(batch.state, State::Sent(_))).map(|(at, _)| at).collect()
     }
 
     /// Batches that were acked or given up: these must stay out.
@@ -321,7 +330,7 @@ impl World {
             let batch = self.truth.make(stream, &self.plan, now_ms, &mut self.chance.work);
             self.send_batch(conn, stream, batch);
             self.truth.streams[stream].batches[batch].state = State::Sent(self.now);
-            if self.chance.work.at("nonsense in a flood").one_in(4) {
+            if self.chance.work.at("nonsense in a flood").one_in(2) {
                 self.babble(conn, producer);
             }
         }

@@ -232,6 +232,8 @@ pub struct World {
     /// When the last batch was acked.
     pub(crate) last_ack: Micros,
     steps_in: (u64, u64),
+    /// The last stop was ended by the operator, so that what a next start would do is left undone.
+    pub(crate) is_cut_short: bool,
     /// What happened, for people and statistics.
     pub counts: BTreeMap<&'static str, u64>,
     pub(crate) recorder: Recorder,
@@ -281,6 +283,7 @@ impl World {
             calm_since: 0,
             last_ack: 0,
             steps_in: (0, 0),
+            is_cut_short: false,
             counts: BTreeMap::new(),
             recorder,
             listener,
@@ -466,6 +469,7 @@ impl World {
             What::Kill(life) => {
                 if life == self.host.lives && self.host.lake.is_some() && self.host.stopping {
                     self.count("killed while stopping");
+                    self.is_cut_short = self.counts.contains_key("final stop");
                     self.crash();
                 }
             }
@@ -552,11 +556,11 @@ impl World {
         }
     }
 
-    /// Counts a step, and whether time goes on.
-    pub(crate) fn count_step(&mut self) {
+    /// Counts a step, and whether time goes on. How many messages come at once is not the machine's doing.
+    pub(crate) fn count_step(&mut self, event: &Event) {
         let ms = self.now / 1_000;
         if self.steps_in.0 == ms {
-            self.steps_in.1 += 1;
+            self.steps_in.1 += u64::from(!matches!(event, Event::Received { .. }));
             if self.steps_in.1 > STEPS_PER_MS_MAX {
                 let why = self.host.lake.as_ref().and_then(Lake::deadline);
                 self.fail("busy loop", format!("{STEPS_PER_MS_MAX} steps in one millisecond; the deadline is {why:?}"));

@@ -26,7 +26,7 @@ impl World {
         self.check_each_is_applied();
         let hints: Vec<(String, String)> = self.view.metadata().cloned().collect();
         for (table, location) in hints {
-            if self.broken_table == Some(table.as_str()) {
+            if self.broken_table == Some(table.as_str()) || self.is_cut_short {
                 continue;
             }
             let Some((folder, file)) = location.rsplit_once('/') else { continue };
