@@ -281,6 +281,8 @@ impl Plan {
         if are_many {
             // Of so much, flushes of 2,000 bytes would make too many for the time.
             config.flush_threshold_bytes = config.flush_threshold_bytes.max(20_000);
+            // What is broken for good has room for all that they send.
+            config.max_parked_bytes = config.max_parked_bytes.max(if stays_broken { 16 << 20 } else { 0 });
         }
         let plan = Plan {
             fat,

@@ -229,6 +229,8 @@ pub struct World {
     pub(crate) violation: Option<Violation>,
     pub(crate) is_calm: bool,
     pub(crate) calm_since: Micros,
+    /// The most that batches in the journal took since then, in bytes.
+    pub(crate) calm_backlog: u64,
     /// When the last batch was acked.
     pub(crate) last_ack: Micros,
     steps_in: (u64, u64),
@@ -282,6 +284,7 @@ impl World {
             is_calm: false,
             calm_since: 0,
             last_ack: 0,
+            calm_backlog: 0,
             steps_in: (0, 0),
             is_cut_short: false,
             counts: BTreeMap::new(),

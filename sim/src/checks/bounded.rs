@@ -13,6 +13,9 @@ impl World {
         // buffer, or a single batch, has room beside it all the same.
         let beside = (config.max_buffer_size / 2).max(config.max_payload_size);
         let (buffered, limit) = (self.journal.buffered_bytes(), config.max_buffer_size + fallback + beside);
+        if self.is_calm {
+            self.calm_backlog = self.calm_backlog.max(buffered);
+        }
         if buffered > limit {
             self.fail("bounded", format!("{buffered} bytes of batches in the journal, the limits are {limit}"));
         }

@@ -70,9 +70,11 @@ impl World {
         let config = &self.widest;
         let hole_ms =
             if self.plan.holes_close { config.deduplication_window_ms + 2 * config.max_retry_delay_ms } else { 0 };
-        // A flush takes a part of the memory budget at a time.
+        // A flush takes a part of the memory budget at a time, and no more than begins one.
         let flushes = config.max_buffer_size / (config.memory_budget_bytes / 4).max(1);
-        (2 * config.flush_interval_ms + hole_ms + config.max_retry_delay_ms + 2_000 + 1_000 * flushes) * 1_000
+        let small_flushes = self.calm_backlog / config.flush_threshold_bytes.max(1);
+        let flushes_ms = 1_000 * flushes + 100 * small_flushes;
+        (2 * config.flush_interval_ms + hole_ms + config.max_retry_delay_ms + 2_000 + flushes_ms) * 1_000
     }
 
     /// In calm times everything is answered soon.
