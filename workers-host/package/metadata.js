@@ -1,6 +1,7 @@
 // Copies of table metadata in Workers KV, where they are read faster than in a bucket far away. Only what clients of the
 // catalog ask for comes from here: a flush builds on nothing but the bucket. A copy is never stale, because no metadata file
-// is written twice: its name has a UUID, and names without one are left alone. KV that fails costs a read of the bucket.
+// is written twice: its name has a UUID, and names without one are left alone. KV that fails or hangs costs a read of
+// the bucket.
 
 import { STORE } from './machine.js';
 import { ended } from './store.js';
@@ -10,6 +11,9 @@ const WRITTEN_ONCE = /\/\d{5,}-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.metada
 
 /** A table has new metadata soon, so nobody asks for the old for long. */
 const KEPT_SECONDS = 86_400;
+
+/** The bucket answers sooner than a KV that took so long. */
+const PATIENCE_MS = 1_000;
 
 /** KV's limits. */
 const KEY_BYTES_MAX = 512;
@@ -41,7 +45,7 @@ export class MetadataCache {
     const copy = await ended(async () => {
       const value = await kv.get(name, 'arrayBuffer');
       return value === null ? { how: STORE.ABSENT } : { how: STORE.GOT, bytes: new Uint8Array(value) };
-    });
+    }, PATIENCE_MS);
     if (copy.how === STORE.GOT) {
       this.hits += 1;
       return copy;

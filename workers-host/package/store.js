@@ -49,12 +49,12 @@ export class Store {
   }
 }
 
-/** A call that ends in any case. @param {() => Promise<End>} call @returns {Promise<End>} */
-export async function ended(call) {
+/** A call that ends in any case. @param {() => Promise<End>} call @param {number} [patienceMs] @returns {Promise<End>} */
+export async function ended(call, patienceMs = PATIENCE_MS) {
   /** @type {ReturnType<typeof setTimeout> | null} */
   let timer = null;
   const patience = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${PATIENCE_MS} ms`)), PATIENCE_MS);
+    timer = setTimeout(() => reject(new Error(`no answer within ${patienceMs} ms`)), patienceMs);
   });
   try {
     return /** @type {End} */ (await Promise.race([call(), patience]));
