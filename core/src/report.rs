@@ -239,8 +239,11 @@ mod tests {
     fn changed_settings_that_no_longer_fit_are_left_out_and_warned_of() {
         let config = Config { max_retry_delay_ms: 5_000, ..Config::default() };
         for (changes, expected) in [
-            (r#"{"baseRetryDelayMs":9000,"flushIntervalMs":1}"#, "(baseRetryDelayMs, flushIntervalMs) are left out"),
-            ("{", "cannot be read and are left out"),
+            (
+                r#"{"baseRetryDelayMs":9000,"flushIntervalMs":1}"#,
+                "are left out (maxRetryDelayMs: expected at least baseRetryDelayMs",
+            ),
+            ("{", "are left out (body: expected a JSON object"),
         ] {
             let row = (Bytes::from_static(b"c/settings"), Bytes::from(changes));
             let saved = Saved { control: vec![row], ..Saved::default() };

@@ -50,12 +50,11 @@ impl Settings {
     /// What the operator gave, and the journal's changes on top of it. If one of these no longer fits, all are left out,
     /// which is the second part of the answer.
     pub(crate) fn restore(config: Config, row: Option<Bytes>) -> (Settings, Option<String>) {
-        let (changes, config, left_out) = match row.map(|row| changed(&config, &row)) {
-            None => (Map::new(), config, None),
-            Some(Ok((changes, changed))) => (changes, changed, None),
-            Some(Err((changes, why))) => {
-                (changes, config, Some(format!("{why}: send with PATCH /v1/config again what is to hold")))
-            }
+        let row = row.unwrap_or_else(|| Bytes::from_static(b"{}"));
+        let changes: Map<String, Value> = serde_json::from_slice(&row).unwrap_or_default();
+        let (config, left_out) = match patch_config(&config, &row) {
+            Ok(changed) => (changed, None),
+            Err(error) => (config, Some(left_out(&error.message))),
         };
         let config = Arc::new(config);
         (Settings { config, changes, under_way: None, waiting: VecDeque::new(), reread: None }, left_out)
@@ -145,23 +144,11 @@ impl Settings {
     }
 }
 
-/// The changes of a journal's row, and the settings with them; or the changes, and why they are left out.
-fn changed(config: &Config, row: &[u8]) -> Result<(Map<String, Value>, Config), (Map<String, Value>, String)> {
-    let changes: Map<String, Value> = serde_json::from_slice(row).map_err(|error| {
-        (Map::new(), format!("the settings that were changed at runtime cannot be read and are left out ({error})"))
-    })?;
-    match patch_config(config, row) {
-        Ok(changed) => Ok((changes, changed)),
-        Err(error) => {
-            let names = changes.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-            let why = format!(
-                "the settings that were changed at runtime ({names}) are left out, since they no longer fit \
-                               the others ({})",
-                error.message
-            );
-            Err((changes, why))
-        }
-    }
+fn left_out(why: &str) -> String {
+    format!(
+        "the settings that were changed at runtime do not go with those that were given, and are left out ({why}): send \
+         again with PATCH /v1/config what is to hold"
+    )
 }
 
 fn read_back(cx: &mut Context<'_>) {
