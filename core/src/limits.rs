@@ -75,6 +75,9 @@ pub const MANIFEST_BYTES_TARGET: u64 = 8 << 20;
 /// Size of `dolake.frontier` that is kept inline in a table's properties; larger ones become an object.
 pub const FRONTIER_INLINE_BYTES_MAX: usize = 4_096;
 
+/// Size of `dolake.sources` in a snapshot's summary; where it would be larger, the sources are only counted.
+pub const SUMMARY_SOURCES_BYTES_MAX: usize = 1_024;
+
 /// What a connection that does not read may have waiting before it is closed.
 pub const UNREAD_BYTES_MAX: usize = 1 << 20;
 

@@ -34,6 +34,9 @@ function hasSql(storage) {
 
 const NOTHING = new Uint8Array(0);
 
+/** A row may have 2 MB, with its key. What is longer stands in pieces in a table of its own. */
+const ROW_BYTES = 1_500_000;
+
 /**
  * Two tables, each without an index of its own, so that an entry is one row: rows written are what costs. Batches are
  * found by the ordinal of their key, since to compare a key that is not a number SQLite reads all of its row, and theirs
@@ -41,6 +44,8 @@ const NOTHING = new Uint8Array(0);
  */
 class SqlJournal {
   #storage;
+  /** Keys, as text, of values in pieces. Whatever is written over or removed was loaded or written before. */
+  #long = new Set();
   hasSmallRows = false;
   rowsWritten = 0;
 
@@ -50,6 +55,9 @@ class SqlJournal {
     storage.sql.exec('CREATE TABLE IF NOT EXISTS dolake_journal (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID');
     storage.sql.exec(
       'CREATE TABLE IF NOT EXISTS dolake_batches (ordinal INTEGER PRIMARY KEY, key BLOB NOT NULL, value BLOB NOT NULL)',
+    );
+    storage.sql.exec(
+      'CREATE TABLE IF NOT EXISTS dolake_pieces (key BLOB, piece INTEGER, value BLOB NOT NULL, PRIMARY KEY (key, piece)) WITHOUT ROWID',
     );
   }
 
@@ -62,10 +70,20 @@ class SqlJournal {
       .exec(`SELECT ${columns} FROM ${table} WHERE ${order} >= ? AND ${order} < ? ORDER BY ${order} LIMIT ?`, first, end, limit ?? -1)
       .raw();
     const entries = [];
-    for (const [key, value] of rows) {
-      entries.push({ key: bytes(key), value: keysOnly ? NOTHING : bytes(value) });
+    for (const [key, value] of [...rows]) {
+      const entry = { key: bytes(key), value: keysOnly ? NOTHING : bytes(value) };
+      if (!keysOnly && ordinals === null && entry.value.length === 0) entry.value = this.#pieces(entry.key);
+      entries.push(entry);
     }
     return entries;
+  }
+
+  /** The value of a row that is empty: nothing, or pieces. @param {Uint8Array} key */
+  #pieces(key) {
+    const rows = this.#storage.sql.exec('SELECT value FROM dolake_pieces WHERE key = ? ORDER BY piece', key).raw();
+    const parts = [...rows].map(([value]) => bytes(value));
+    if (parts.length > 0) this.#long.add(nameOf(key));
+    return joined(parts);
   }
 
   /** @type {Journal['save']} */
@@ -73,9 +91,31 @@ class SqlJournal {
     const { sql } = this.#storage;
     let rows = 0;
     this.#storage.transactionSync(() => {
-      for (const write of writes) rows += writeRow(sql, write).rowsWritten;
+      for (const write of writes) rows += write.ordinal === null ? this.#write(write) : writeBatch(sql, write).rowsWritten;
     });
     this.rowsWritten += rows;
+  }
+
+  /** Writes an entry that is no batch. Returns how many rows that took. @param {Write} write */
+  #write({ key, value }) {
+    const { sql } = this.#storage;
+    const isLong = value !== null && value.length > ROW_BYTES;
+    let rows = 0;
+    if (isLong || this.#long.size > 0) {
+      const name = nameOf(key);
+      // A transaction that fails leaves a name too many in the set, which costs a look.
+      if (isLong || this.#long.has(name)) rows += sql.exec('DELETE FROM dolake_pieces WHERE key = ?', key).rowsWritten;
+      if (isLong) this.#long.add(name);
+    }
+    for (let at = 0; isLong && at < value.length; at += ROW_BYTES) {
+      const piece = value.subarray(at, at + ROW_BYTES);
+      rows += sql.exec('INSERT INTO dolake_pieces VALUES (?, ?, ?)', key, at / ROW_BYTES, piece).rowsWritten;
+    }
+    const done =
+      value === null
+        ? sql.exec('DELETE FROM dolake_journal WHERE key = ?', key)
+        : sql.exec('INSERT OR REPLACE INTO dolake_journal VALUES (?, ?)', key, isLong ? NOTHING : value);
+    return rows + done.rowsWritten;
   }
 
   sync() {
@@ -84,12 +124,7 @@ class SqlJournal {
 }
 
 /** @param {SqlStorage} sql @param {Write} write */
-function writeRow(sql, { ordinal, key, value }) {
-  if (ordinal === null) {
-    return value === null
-      ? sql.exec('DELETE FROM dolake_journal WHERE key = ?', key)
-      : sql.exec('INSERT OR REPLACE INTO dolake_journal VALUES (?, ?)', key, value);
-  }
+function writeBatch(sql, { ordinal, key, value }) {
   return value === null
     ? sql.exec('DELETE FROM dolake_batches WHERE ordinal = ?', ordinal)
     : sql.exec('INSERT OR REPLACE INTO dolake_batches VALUES (?, ?, ?)', ordinal, key, value);
@@ -229,7 +264,7 @@ function pieceOf(name, piece) {
 
 /** @param {Uint8Array[]} parts */
 function joined(parts) {
-  if (parts.length === 1) return parts[0] ?? NOTHING;
+  if (parts.length <= 1) return parts[0] ?? NOTHING;
   const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
   let at = 0;
   for (const part of parts) {

@@ -77,7 +77,9 @@ export class Life {
     const refusal = this.#machine.begin(saved);
     if (refusal !== '') return refusal;
     for (const socket of this.#ctx.getWebSockets()) {
-      if (socket.readyState === WebSocket.OPEN) this.#outlived(socket);
+      // Also one that is closing keeps its name until its end is heard.
+      const conn = this.#nameOf(socket);
+      if (socket.readyState === WebSocket.OPEN) this.#outlived(socket, conn);
     }
     this.#machine.wake();
     await null;
@@ -325,9 +327,8 @@ export class Life {
     this.#onEnd(reason, broke);
   }
 
-  /** @param {WebSocket} socket */
-  #outlived(socket) {
-    const conn = this.#nameOf(socket);
+  /** @param {WebSocket} socket @param {number} conn */
+  #outlived(socket, conn) {
     this.#machine.opened(conn, {}, socket.deserializeAttachment()?.bytes);
   }
 

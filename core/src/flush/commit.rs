@@ -31,6 +31,8 @@ pub(crate) struct Commit {
     tries: u32,
     /// When to issue it again; `None` while it is on its way.
     retry_at: Option<MachineTime>,
+    /// Nobody knows what became of it: it is read back then, and not issued.
+    is_unknown: bool,
 }
 
 impl Flusher {
@@ -40,7 +42,7 @@ impl Flusher {
         let next = FlushRow { flush: run.flush + 1, attempt: 0, places: Vec::new(), ..self.row.clone() };
         let parking = std::mem::take(&mut run.parking);
         let parking = parking.into_iter().map(|share| (self.parked.next_number(), share)).collect();
-        let commit = Commit { tables: moved, next, parking, tries: 0, retry_at: None };
+        let commit = Commit { tables: moved, next, parking, tries: 0, retry_at: None, is_unknown: false };
         self.issue_commit(run, commit, tables, ingest, cx);
     }
 
@@ -111,7 +113,10 @@ impl Flusher {
         ingest: &mut Ingest,
         cx: &mut Context<'_>,
     ) {
-        let Ok(entries) = outcome.of_load().done() else { return read_commit_back(cx) };
+        let entries = match outcome.of_load().done() {
+            Ok(entries) => entries,
+            Err(failure) => return self.read_back_later(&failure, cx),
+        };
         let row = entries.first().map(|(key, value)| journal::decode::<FlushRow>(key, value));
         let Phase::Committing(run, _) = &self.phase else { return };
         match row {
@@ -134,6 +139,14 @@ impl Flusher {
         }
     }
 
+    fn read_back_later(&mut self, failure: &Failure, cx: &mut Context<'_>) {
+        self.commit_later(failure, cx);
+        if let Phase::Committing(_, commit) = &mut self.phase {
+            commit.tries += 1;
+            commit.is_unknown = true;
+        }
+    }
+
     fn commit_later(&mut self, failure: &Failure, cx: &mut Context<'_>) {
         self.stats.last_error = Some(format!("the journal refuses a commit: {}", failure.message));
         if let Phase::Committing(_, commit) = &mut self.phase {
@@ -150,12 +163,19 @@ impl Flusher {
         }
     }
 
-    /// Tries a refused commit again when its delay has passed.
+    /// Tries a refused commit, or to read an unknown one back, again when its delay has passed.
     pub(crate) fn retry_commit(&mut self, tables: &Tables, ingest: &Ingest, cx: &mut Context<'_>) {
-        if self.commit_deadline().is_some_and(|due| due <= cx.now)
-            && let Phase::Committing(run, commit) = std::mem::replace(&mut self.phase, Phase::Idle)
-        {
-            self.issue_commit(run, commit, tables, ingest, cx);
+        if self.commit_deadline().is_none_or(|due| due > cx.now) {
+            return;
+        }
+        match std::mem::replace(&mut self.phase, Phase::Idle) {
+            Phase::Committing(run, mut commit) if commit.is_unknown => {
+                (commit.is_unknown, commit.retry_at) = (false, None);
+                self.phase = Phase::Committing(run, commit);
+                read_commit_back(cx);
+            }
+            Phase::Committing(run, commit) => self.issue_commit(run, commit, tables, ingest, cx),
+            other @ (Phase::Idle | Phase::Planning(_) | Phase::Loading(..) | Phase::Writing(_)) => self.phase = other,
         }
     }
 

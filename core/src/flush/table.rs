@@ -20,7 +20,7 @@ use crate::iceberg::data_file::DataFile;
 use crate::iceberg::manifest_list::{self, ManifestFile};
 use crate::iceberg::metadata::TableMetadata;
 use crate::iceberg::schema::Schema;
-use crate::limits::TABLE_ATTEMPTS_MAX;
+use crate::limits::{SUMMARY_SOURCES_BYTES_MAX, TABLE_ATTEMPTS_MAX};
 use crate::pending::Pending;
 use crate::table::job::{EncodeOptions, Job, JobOutput};
 
@@ -375,14 +375,19 @@ fn summary(flush: u64, sources: &[Source]) -> BTreeMap<String, String> {
         let range = moved.entry((&source.name, &source.epoch)).or_insert((source.first, source.through));
         *range = (range.0.min(source.first), range.1.max(source.through));
     }
+    let count = moved.len();
     let moved: Vec<serde_json::Value> = moved
         .into_iter()
         .map(|((source, epoch), (first, through))| serde_json::json!([source, epoch, first, through]))
         .collect();
-    BTreeMap::from([
-        ("dolake.flush".to_owned(), flush.to_string()),
-        ("dolake.sources".to_owned(), serde_json::Value::from(moved).to_string()),
-    ])
+    let moved = serde_json::Value::from(moved).to_string();
+    // A table keeps many snapshots, and every commit writes all of them.
+    let sources = if moved.len() <= SUMMARY_SOURCES_BYTES_MAX {
+        ("dolake.sources".to_owned(), moved)
+    } else {
+        ("dolake.source-count".to_owned(), count.to_string())
+    };
+    BTreeMap::from([("dolake.flush".to_owned(), flush.to_string()), sources])
 }
 
 fn properties(flush: u64, frontier: String, is_new: bool) -> BTreeMap<String, String> {
@@ -393,4 +398,22 @@ fn properties(flush: u64, frontier: String, is_new: bool) -> BTreeMap<String, St
         properties.extend(fixed.map(|(key, value)| (key.to_owned(), value.to_owned())));
     }
     properties
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_names_its_sources_or_counts_them_where_they_are_many() {
+        let of = |count: u64| {
+            let source =
+                |n| Source { name: format!("shard-{n}"), epoch: "e".to_owned(), first: 1, through: n, event: n };
+            summary(7, &(0..count).map(source).collect::<Vec<_>>())
+        };
+        assert_eq!(of(2)["dolake.sources"], r#"[["shard-0","e",1,0],["shard-1","e",1,1]]"#);
+        let many = of(10_000);
+        assert_eq!((many["dolake.source-count"].as_str(), many.get("dolake.sources")), ("10000", None));
+        assert_eq!(many["dolake.flush"], "7");
+    }
 }

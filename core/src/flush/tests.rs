@@ -40,6 +40,9 @@ struct Host {
     dies_after: Option<u64>,
     answers: Vec<(u16, Bytes)>,
     saves: u64,
+    /// Commits take effect and are not confirmed; from then on the journal cannot be read.
+    is_journal_mute: bool,
+    loads_failed: u64,
     stopped: bool,
 }
 
@@ -63,6 +66,8 @@ impl Host {
             dies_after: None,
             answers: Vec::new(),
             saves: 0,
+            is_journal_mute: false,
+            loads_failed: 0,
             stopped: false,
         }
     }
@@ -120,6 +125,11 @@ impl Host {
             Command::Halt { reason } => panic!("{reason}"),
             Command::Ready | Command::Attach { .. } | Command::Close { .. } | Command::ReadMore { .. } => return None,
             Command::Save { op, writes } => (op, self.save(writes)),
+            Command::Load { op, .. } if self.is_journal_mute => {
+                self.loads_failed += 1;
+                assert!(self.loads_failed < 1_000, "the machine is busy for nothing");
+                (op, Outcome::Refused(failure("no answer")))
+            }
             Command::Load { op, from, until, .. } => {
                 let rows = self.journal.range(from..until).map(|(key, value)| (key.clone(), value.clone()));
                 (op, Outcome::Loaded(rows.collect()))
@@ -137,18 +147,19 @@ impl Host {
 
     fn save(&mut self, writes: Vec<Write>) -> Outcome {
         self.saves += 1;
+        let is_commit = writes.iter().any(|write| matches!(write, Write::Put(key, _) if key.starts_with(b"c/t/")));
         for write in writes {
             match write {
                 Write::Put(key, value) => self.journal.insert(key, value),
                 Write::Delete(key) => Some(self.journal.remove(&key).expect("only what is there is deleted")),
             };
         }
-        Outcome::Saved
+        if is_commit && self.is_journal_mute { Outcome::Unknown(failure("no answer")) } else { Outcome::Saved }
     }
 
     fn put(&mut self, key: &str, bytes: Bytes, condition: Condition) -> Outcome {
         if self.broken.iter().any(|broken| key.contains(broken)) {
-            return Outcome::Refused(Failure { message: "no access".to_owned(), retry_after_ms: None });
+            return Outcome::Refused(failure("no access"));
         }
         if condition == Condition::IfAbsent && self.store.contains_key(key) {
             return Outcome::Conflict;
@@ -277,6 +288,10 @@ impl Host {
     }
 }
 
+fn failure(message: &str) -> Failure {
+    Failure { message: message.to_owned(), retry_after_ms: None }
+}
+
 /// Two sources; the folder of table `bad` takes no writes.
 fn outage(config: Config) -> Host {
     let mut host = Host::new(config);
@@ -301,6 +316,21 @@ fn a_buffer_smaller_than_the_threshold_is_flushed_before_it_is_full() {
     }
     assert_eq!((host.now, host.acked.len()), (0, 100));
     assert!(host.mark(1) > 90, "{} are flushed", host.mark(1));
+}
+
+#[test]
+fn an_unknown_commit_that_cannot_be_read_back_is_read_again_in_its_time() {
+    let mut host = Host::new(config());
+    host.connect(1);
+    host.send(1, 1, &["good"]);
+    host.is_journal_mute = true;
+    host.pass(60_000);
+    assert!((1..30).contains(&host.loads_failed), "{} reads in a minute", host.loads_failed);
+    assert_eq!(host.mark(1), 0);
+    host.is_journal_mute = false;
+    host.pass(60_000);
+    assert_eq!(host.mark(1), 1);
+    host.check("good", &[("s1", 10)]);
 }
 
 #[test]

@@ -35,7 +35,7 @@ impl Refused {
 /// Bytes that the journal may hold unflushed now.
 pub(crate) fn capacity(cx: &Context<'_>) -> u64 {
     let fallback = if cx.store.failing && cx.config.enable_fallback { cx.config.max_fallback_size } else { 0 };
-    cx.config.max_buffer_size + fallback
+    cx.config.max_buffer_size.saturating_add(fallback)
 }
 
 /// `bufferUtilization` of so many unflushed bytes.

@@ -352,7 +352,7 @@ impl Ingest {
             window_ms: config.deduplication_window_ms,
             max_hole_bytes: config.max_hole_bytes,
             hole_room_bytes: (config.max_buffer_size / 2).saturating_sub(self.hole_bytes()),
-            refusal_pause_ms: 2 * config.max_retry_delay_ms,
+            refusal_pause_ms: config.max_retry_delay_ms.saturating_mul(2),
         }
     }
 

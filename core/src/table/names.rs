@@ -44,6 +44,11 @@ fn is_reserved(key: &str) -> bool {
     key.starts_with(RESERVED_PREFIX) || METADATA_COLUMNS.contains(&key.as_str())
 }
 
+/// Whether a name is what engines call the elements of a list of the name before it, which may be there or come later.
+fn is_path_of_element(name: &str) -> bool {
+    name.to_lowercase().ends_with(".element")
+}
+
 /// The full dotted paths of all fields of a table, in lower case.
 #[derive(Debug, Default)]
 pub(super) struct Names {
@@ -62,7 +67,7 @@ impl Names {
     pub(super) fn claim(&mut self, parent: &str, key: &str) -> String {
         let mut name = key.to_owned();
         let mut copy = 1;
-        while !self.taken.insert(Names::path(parent, &name)) {
+        while is_path_of_element(&name) || !self.taken.insert(Names::path(parent, &name)) {
             copy += 1;
             name = format!("{key}__{copy}");
         }
@@ -162,6 +167,8 @@ mod tests {
         assert_eq!(names.claim("", "NAME"), "NAME__3");
         assert_eq!(names.claim("", "a.b"), "a.b");
         assert_eq!(names.claim("a", "B"), "B__2");
+        assert_eq!(names.claim("", "list.Element"), "list.Element__2");
+        assert_eq!(names.claim("list", "element"), "element", "of a struct");
     }
 
     #[test]

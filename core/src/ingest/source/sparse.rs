@@ -83,7 +83,7 @@ impl AwaitedBatches {
     }
 
     /// A batch is durable that covers all below it. What was awaited and is covered is no longer; returns what of it was
-    /// passed over and will never come.
+    /// passed over and will never come, in gaps that do not overlap: what was refused may repeat what was refused before.
     pub(super) fn came(&mut self, head: &BatchHead) -> Vec<Gap> {
         let mut passed_over = Vec::new();
         self.0.retain(|awaited| {
@@ -97,6 +97,18 @@ impl AwaitedBatches {
             }
             !passed && head.number != number && head.last < events.0
         });
-        passed_over
+        without_overlaps(passed_over)
     }
+}
+
+/// The same events, each in one gap.
+fn without_overlaps(mut gaps: Vec<Gap>) -> Vec<Gap> {
+    gaps.sort_by_key(|gap| gap.events);
+    let mut free_from = 0;
+    let clip = |Gap { events: (first, last), batches }| {
+        let first = free_from.max(first);
+        free_from = free_from.max(last + 1);
+        (first <= last).then_some(Gap { events: (first, last), batches })
+    };
+    gaps.into_iter().filter_map(clip).collect()
 }

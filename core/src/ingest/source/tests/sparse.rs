@@ -166,6 +166,22 @@ fn the_hole_time_out_ends_the_waiting() {
 }
 
 #[test]
+fn refused_batches_that_repeat_events_of_one_another_are_passed_over_together() {
+    let mut lab = refused();
+    for (number, events) in [(22, (203, 204)), (25, (206, 215)), (26, (201, 216))] {
+        lab.refuse(number, events, true);
+    }
+    lab.pass(300_000);
+    assert_eq!(lab.send_as(sparse(30, 301, 310)), "taken 10");
+    lab.save();
+    lab.restart();
+    for event in [201, 203, 210, 211, 216] {
+        assert!(lab.send_as(sparse(31, event, event)).starts_with("never: "), "event {event}");
+    }
+    assert_eq!(lab.send_as(sparse(31, 311, 311)), "taken 1");
+}
+
+#[test]
 fn a_connect_at_or_above_the_refused_batch_ends_the_waiting() {
     let mut lab = refused();
     lab.connect("e", 19);

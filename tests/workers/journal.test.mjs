@@ -1,0 +1,59 @@
+// The object's journal in real storage: entries of any length, of both kinds of storage.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { start } from './host.mjs';
+
+/** Writes and reads entries of the lengths that the query names, each with bytes of its own. */
+const WORKER = `
+import { openJournal } from '/dolake/journal.js';
+const encoder = new TextEncoder();
+const valueOf = (length) => Uint8Array.from({ length }, (_, at) => (at * 31 + length) % 251);
+export class DoLake {
+  constructor(ctx) {
+    this.storage = ctx.storage;
+    this.journal = openJournal(ctx.storage);
+  }
+  async fetch(request) {
+    const { pathname, searchParams } = new URL(request.url);
+    if (pathname === '/write') {
+      const write = ([name, length]) => ({
+        ordinal: null, key: encoder.encode('s/' + name), value: length === '' ? null : valueOf(Number(length)),
+      });
+      this.journal.save([...searchParams].map(write));
+      await this.journal.sync();
+      return new Response();
+    }
+    const range = { from: encoder.encode('s/'), until: encoder.encode('s0'), ordinals: null };
+    const found = {};
+    for (const { key, value } of await this.journal.load(range, false, null)) {
+      const whole = valueOf(value.length).every((byte, at) => byte === value[at]);
+      found[new TextDecoder().decode(key).slice(2)] = whole ? value.length : 'damaged';
+    }
+    return Response.json(found);
+  }
+}
+export default { fetch: (request, env) => env.DOLAKE.get(env.DOLAKE.idFromName('default')).fetch(request) };`;
+
+for (const keyValue of [false, true]) {
+  test(`an entry may be longer than a row (${keyValue ? 'key-value' : 'sqlite'})`, async (t) => {
+    const host = await start({ worker: WORKER, keyValue });
+    t.after(() => host.stop());
+    const there = {};
+    for (const changes of [
+      { a: 10, b: 5_000_000, c: 1_500_000, d: 0 },
+      { b: 3_000_001, c: 1_500_001 },
+      { a: 2_000_000, b: 7 },
+      { a: '', b: 4_000_000, c: '' },
+      { b: '', d: 1 },
+    ]) {
+      await host.fetch(`/write?${new URLSearchParams(changes)}`);
+      Object.assign(there, changes);
+      for (const name of Object.keys(there)) if (there[name] === '') delete there[name];
+      for (const evicted of [false, true]) {
+        if (evicted) await host.evict('close');
+        assert.deepEqual(await (await host.fetch('/read')).json(), there);
+      }
+    }
+  });
+}
