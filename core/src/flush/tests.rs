@@ -36,6 +36,8 @@ struct Host {
     marks: BTreeMap<ConnId, u64>,
     /// Batches that were acked: source and number.
     acked: BTreeSet<(u64, u64)>,
+    /// How many were refused for now.
+    nacked: u64,
     /// The machine dies after so many more commands.
     dies_after: Option<u64>,
     answers: Vec<(u16, Bytes)>,
@@ -63,6 +65,7 @@ impl Host {
             broken: Vec::new(),
             marks: BTreeMap::new(),
             acked: BTreeSet::new(),
+            nacked: 0,
             dies_after: None,
             answers: Vec::new(),
             saves: 0,
@@ -179,6 +182,7 @@ impl Host {
                 self.acked.insert((conn.0, ack.sequence_number));
             }
             ServerMessage::Ack(_) | ServerMessage::Status(_) => {}
+            ServerMessage::Nack(nack) if nack.should_retry => self.nacked += 1,
             other => panic!("{other:?}"),
         }
     }
@@ -316,6 +320,26 @@ fn a_buffer_smaller_than_the_threshold_is_flushed_before_it_is_full() {
     }
     assert_eq!((host.now, host.acked.len()), (0, 100));
     assert!(host.mark(1) > 90, "{} are flushed", host.mark(1));
+}
+
+#[test]
+fn small_batches_are_refused_before_they_fill_memory_and_taken_when_the_store_is_back() {
+    let mut host =
+        Host::new(Config { memory_budget_bytes: 76_800, max_payload_size: 4_096, max_event_size: 4_096, ..config() });
+    host.broken = vec!["warehouse/"];
+    host.connect(1);
+    for number in 1..=200 {
+        host.send(1, number, &["good"]);
+    }
+    assert_eq!((host.acked.len(), host.nacked), (100, 100), "of 768 bytes each");
+    host.broken.clear();
+    host.pass(120_000);
+    assert_eq!(host.mark(1), 100);
+    for number in 101..=200 {
+        host.send(1, number, &["good"]);
+    }
+    host.pass(60_000);
+    assert_eq!(host.mark(1), 200);
 }
 
 #[test]

@@ -35,6 +35,9 @@ pub(crate) enum Forward {
     Flush(ConnId, Option<String>),
 }
 
+/// Memory of a batch that waits, about, beside its frame: in the buffer, in its source, and in its key, which a start reads.
+const BATCH_MEMORY_BYTES: u64 = 768;
+
 impl Ingest {
     /// A message came.
     pub(crate) fn received(&mut self, conn: ConnId, frame: &Frame, cx: &mut Context<'_>) -> Option<Forward> {
@@ -198,8 +201,25 @@ impl Ingest {
             {
                 self.refuse_full(&arrived, cx);
             }
+            Verdict::Take(take) if !self.has_memory(take.behind_hole, cx) => {
+                let message = format!(
+                    "{} batches wait for the store, memory holds no more: send it again later, and events in larger batches",
+                    self.buffer.all().batches
+                );
+                let refused = Refused::retry(NackReason::BufferFull, &message, cx);
+                self.refuse_new(&arrived, &refused, cx);
+            }
             Verdict::Take(take) => self.journal(arrived, &take, cx),
         }
+    }
+
+    /// Whether one batch more can be remembered, however small it is. What waits behind holes has half of the room.
+    fn has_memory(&self, behind_hole: bool, cx: &Context<'_>) -> bool {
+        let bytes = (self.buffer.all().batches + 1) * BATCH_MEMORY_BYTES;
+        let budget = cx.config.memory_budget_bytes;
+        // Where nothing can be flushed, only what fills a hole makes room again.
+        let is_needed = self.buffer.ready().batches == 0 && !behind_hole;
+        bytes <= if behind_hole { budget / 2 } else { budget } || is_needed
     }
 
     /// Whether a batch fits, `waiting` bytes being ahead of it.
