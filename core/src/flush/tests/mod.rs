@@ -1,0 +1,5 @@
+//! Flushes, seen from outside.
+
+mod beginning;
+mod host;
+mod parking;
