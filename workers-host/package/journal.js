@@ -56,9 +56,6 @@ class SqlJournal {
     storage.sql.exec(
       'CREATE TABLE IF NOT EXISTS dolake_batches (ordinal INTEGER PRIMARY KEY, key BLOB NOT NULL, value BLOB NOT NULL)',
     );
-    storage.sql.exec(
-      'CREATE TABLE IF NOT EXISTS dolake_pieces (key BLOB, piece INTEGER, value BLOB NOT NULL, PRIMARY KEY (key, piece)) WITHOUT ROWID',
-    );
   }
 
   /** @type {Journal['load']} */
@@ -71,6 +68,7 @@ class SqlJournal {
       .raw();
     const entries = [];
     for (const [key, value] of [...rows]) {
+      /** @type {Entry} */
       const entry = { key: bytes(key), value: keysOnly ? NOTHING : bytes(value) };
       if (!keysOnly && ordinals === null && entry.value.length === 0) entry.value = this.#pieces(entry.key);
       entries.push(entry);
@@ -78,8 +76,16 @@ class SqlJournal {
     return entries;
   }
 
+  /** Most objects never need this table. */
+  #makePieces() {
+    this.#storage.sql.exec(
+      'CREATE TABLE IF NOT EXISTS dolake_pieces (key BLOB, piece INTEGER, value BLOB NOT NULL, PRIMARY KEY (key, piece)) WITHOUT ROWID',
+    );
+  }
+
   /** The value of a row that is empty: nothing, or pieces. @param {Uint8Array} key */
   #pieces(key) {
+    this.#makePieces();
     const rows = this.#storage.sql.exec('SELECT value FROM dolake_pieces WHERE key = ? ORDER BY piece', key).raw();
     const parts = [...rows].map(([value]) => bytes(value));
     if (parts.length > 0) this.#long.add(nameOf(key));
@@ -101,6 +107,7 @@ class SqlJournal {
     const { sql } = this.#storage;
     const isLong = value !== null && value.length > ROW_BYTES;
     let rows = 0;
+    if (isLong) this.#makePieces();
     if (isLong || this.#long.size > 0) {
       const name = nameOf(key);
       // A transaction that fails leaves a name too many in the set, which costs a look.
