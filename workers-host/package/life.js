@@ -77,9 +77,7 @@ export class Life {
     const refusal = this.#machine.begin(saved);
     if (refusal !== '') return refusal;
     for (const socket of this.#ctx.getWebSockets()) {
-      // Also one that is closing keeps its name until its end is heard.
-      const conn = this.#nameOf(socket);
-      if (socket.readyState === WebSocket.OPEN) this.#outlived(socket, conn);
+      if (socket.readyState === WebSocket.OPEN) this.#outlived(socket);
     }
     this.#machine.wake();
     await null;
@@ -327,8 +325,9 @@ export class Life {
     this.#onEnd(reason, broke);
   }
 
-  /** @param {WebSocket} socket @param {number} conn */
-  #outlived(socket, conn) {
+  /** @param {WebSocket} socket */
+  #outlived(socket) {
+    const conn = this.#nameOf(socket);
     this.#machine.opened(conn, {}, socket.deserializeAttachment()?.bytes);
   }
 
