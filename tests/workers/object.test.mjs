@@ -177,7 +177,9 @@ test('clients of the catalog read metadata from KV, a flush does not, and never 
     assert.equal(loaded.metadata.snapshots.length, number);
     // What the bucket gave is copied after the answer.
     const name = loaded['metadata-location'].replace(/^s3:\/\/[^/]*/, 'dolake');
-    while ((await kv.get(name)) === null) await wait(20);
+    for (const until = performance.now() + 20_000; (await kv.get(name)) === null; await wait(20)) {
+      assert.ok(performance.now() < until, `no copy of ${name}`);
+    }
     assert.deepEqual(await load(), loaded);
     const { keys } = await kv.list();
     assert.equal(keys.length, number);
