@@ -140,7 +140,7 @@ impl Flusher {
     }
 
     fn read_back_later(&mut self, failure: &Failure, cx: &mut Context<'_>) {
-        self.commit_later(failure, cx);
+        self.again_later("an unknown commit cannot be read back", failure, cx);
         if let Phase::Committing(_, commit) = &mut self.phase {
             commit.tries += 1;
             commit.is_unknown = true;
@@ -148,7 +148,11 @@ impl Flusher {
     }
 
     fn commit_later(&mut self, failure: &Failure, cx: &mut Context<'_>) {
-        self.stats.last_error = Some(format!("the journal refuses a commit: {}", failure.message));
+        self.again_later("the journal refuses a commit", failure, cx);
+    }
+
+    fn again_later(&mut self, what: &str, failure: &Failure, cx: &mut Context<'_>) {
+        self.stats.last_error = Some(format!("{what}: {}", failure.message));
         if let Phase::Committing(_, commit) = &mut self.phase {
             let delay_ms = backoff_ms(commit.tries, failure.retry_after_ms, cx.config, cx.draws);
             commit.retry_at = Some(cx.now.after_ms(delay_ms));

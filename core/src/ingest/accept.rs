@@ -14,6 +14,7 @@ use crate::ingest::source::{Arrival, Opening, Refusal, Refused as RefusedBatch, 
 use crate::ingest::{Arrived, Ingest, Input, Origin, Reload, Slot};
 use crate::journal::Family;
 use crate::journal::rows::source_key;
+use crate::limits::BATCH_MEMORY_BYTES;
 use crate::pending::Pending;
 use crate::wire::batch::CdcBatch;
 use crate::wire::client::ClientMessage;
@@ -34,9 +35,6 @@ pub(crate) enum Forward {
     /// A `flush_request`: who asks, and its correlation id.
     Flush(ConnId, Option<String>),
 }
-
-/// Memory of a batch that waits, about, beside its frame: in the buffer, in its source, and in its key, which a start reads.
-const BATCH_MEMORY_BYTES: u64 = 768;
 
 impl Ingest {
     /// A message came.
