@@ -156,24 +156,30 @@ fn check_row(row: &Row, table: &str, truth: &Truth) -> Result<Uid, String> {
     if columns.get("_cdc_rescued").is_none() && is_plainly(columns, &event.image) {
         return Ok(uid);
     }
-    let mut seen = BTreeMap::new();
+    let mut seen = Vec::new();
     for (name, value) in columns.iter().filter(|(name, _)| !name.starts_with("_cdc_")) {
-        flatten(name, value, &mut seen);
+        flatten(key_of(name, "__"), value, &mut seen);
     }
     if let Some(rescued) = columns.get("_cdc_rescued").and_then(Value::as_str) {
         let rescued: Map<String, Value> = serde_json::from_str(rescued).map_err(|error| error.to_string())?;
         for (path, value) in rescued.iter().filter(|(path, _)| !path.starts_with("_cdc_")) {
-            flatten(path, value, &mut seen);
+            flatten(key_of(path, "#"), value, &mut seen);
         }
     }
-    let mut expected = BTreeMap::new();
+    let mut expected = Vec::new();
     for (name, value) in &event.image {
         flatten(name, value, &mut expected);
     }
-    if !same(&seen, &expected) {
+    if !same(&mut seen, &mut expected) {
         return Err(format!("{}: the row says {seen:?}, the event said {expected:?}", what()));
     }
     Ok(uid)
+}
+
+/// The key that a column stands for, whose name may have got a number because others are too much like it.
+fn key_of<'a>(name: &'a str, mark: &str) -> &'a str {
+    let numbered = name.rsplit_once(mark).filter(|(_, number)| number.parse::<u64>().is_ok());
+    numbered.map_or(name, |(key, _)| key)
 }
 
 /// Whether the columns of the source are just the members of an image: what most rows are.
@@ -182,13 +188,14 @@ fn is_plainly(columns: &Map<String, Value>, image: &Map<String, Value>) -> bool 
     image.iter().all(|member| own.next() == Some(member)) && own.next().is_none()
 }
 
-/// Leaves by path; nulls and empty containers are left out. A string that holds a JSON object or list stays a string.
-fn flatten(path: &str, value: &Value, into: &mut BTreeMap<String, Value>) {
+/// Leaves with their paths; nulls and empty containers are left out. A string that holds a JSON object or list stays a
+/// string.
+fn flatten(path: &str, value: &Value, into: &mut Vec<(String, Value)>) {
     match value {
         Value::Null => {}
         Value::Object(object) => {
-            for (key, value) in object {
-                flatten(&format!("{path}.{key}"), value, into);
+            for (name, value) in object {
+                flatten(&format!("{path}.{}", key_of(name, "__")), value, into);
             }
         }
         Value::Array(items) => {
@@ -196,14 +203,17 @@ fn flatten(path: &str, value: &Value, into: &mut BTreeMap<String, Value>) {
                 flatten(&format!("{path}[{at}]"), value, into);
             }
         }
-        Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-            into.insert(path.to_owned(), value.clone());
-        }
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => into.push((path.to_owned(), value.clone())),
     }
 }
 
-fn same(seen: &BTreeMap<String, Value>, expected: &BTreeMap<String, Value>) -> bool {
-    let equal = |a: &Value, b: &Value| a == b || (a.is_number() && b.is_number() && a.as_f64() == b.as_f64());
+/// Whether both have the same leaves. A path may come twice: `a.b`, and `b` in `a`.
+fn same(seen: &mut [(String, Value)], expected: &mut [(String, Value)]) -> bool {
+    let number = |value: &Value| value.as_f64().map(|number| number.to_string());
+    let rendered = |(path, value): &(String, Value)| (path.clone(), number(value).unwrap_or_else(|| value.to_string()));
+    seen.sort_by_cached_key(rendered);
+    expected.sort_by_cached_key(rendered);
+    let equal = |a: &Value, b: &Value| a == b || ((a.is_f64() || b.is_f64()) && a.as_f64() == b.as_f64());
     seen.len() == expected.len()
         && seen.iter().zip(expected).all(|((path, value), (name, wanted))| path == name && equal(value, wanted))
 }

@@ -3,8 +3,10 @@
 
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
+import { connect } from 'node:net';
 import path from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as wait } from 'node:timers/promises';
 import { start } from './host.mjs';
 import { Source } from './source.mjs';
 
@@ -78,6 +80,35 @@ for (const how of ['panic', 'out-of-bounds']) {
     assert.deepEqual([last.traps, last.instances, last.alarm], [1, 3, null]);
   });
 }
+
+/** A WebSocket of a client that answers nothing, not even a close: the runtime's end of it stays half closed. */
+async function mute(host) {
+  const { hostname, port } = new URL(host.url);
+  const socket = connect(Number(port), hostname);
+  socket.write(`GET /lakehouse HTTP/1.1\r\nHost: ${hostname}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n`
+    + 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n');
+  const came = [];
+  socket.on('data', (data) => came.push(data));
+  const bytes = () => Buffer.concat(came);
+  const until = async (check) => {
+    while (!check(bytes())) await wait(10);
+  };
+  await until((answer) => /^HTTP\/1.1 101 [^]*\r\n\r\n/.test(answer.toString('latin1')));
+  return { socket, until };
+}
+
+test('a socket that is still closing from a former life has no part in the next', { timeout: 30_000 }, async (t) => {
+  const host = await running(t, ON_DEMAND);
+  const { socket, until } = await mute(host);
+  assert.equal((await host.fetch('/lakehouse/panic')).status, 500);
+  await until((answer) => answer.includes(Buffer.from([0x03, 0xf3])));
+  const source = await speaking(host, 'a');
+  await new Promise((gone) => socket.on('close', gone).destroy());
+  await wait(200);
+  source.batch(2, inserts(11, 10));
+  await source.until(() => source.acked.has(2));
+  assert.equal((await json(flush(host))).eventsFlushed, 20);
+});
 
 test('a fault that comes again with every life is tried once an alarm, and the data waits for its end', async (t) => {
   const host = await running(t, { flushThresholdMs: 1, flushIntervalMs: HOUR });

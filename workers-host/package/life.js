@@ -76,9 +76,7 @@ export class Life {
     await this.#wakeup.begin();
     const refusal = this.#machine.begin(saved);
     if (refusal !== '') return refusal;
-    for (const socket of this.#ctx.getWebSockets()) {
-      if (socket.readyState === WebSocket.OPEN) this.#outlived(socket);
-    }
+    for (const socket of this.#ctx.getWebSockets()) this.#outlived(socket);
     this.#machine.wake();
     await null;
     return this.#reason;
@@ -115,14 +113,18 @@ export class Life {
 
   /** @param {WebSocket} socket @param {string | ArrayBuffer} message */
   received(socket, message) {
-    this.#machine.received(this.#nameOf(socket), message);
+    const conn = this.#names.get(socket);
+    if (conn === undefined) return;
+    this.#machine.received(conn, message);
     // Else a stream of messages would leave no turn to the work, and the buffer would fill up.
     if (this.#isWorking) this.#machine.work();
   }
 
   /** @param {WebSocket} socket */
   closed(socket) {
-    const conn = this.#nameOf(socket);
+    const conn = this.#names.get(socket);
+    // One that a former life closed is nothing to this one.
+    if (conn === undefined) return;
     this.#sockets.delete(conn);
     this.#names.delete(socket);
     this.#machine.closed(conn);
@@ -325,24 +327,17 @@ export class Life {
     this.#onEnd(reason, broke);
   }
 
-  /** @param {WebSocket} socket */
+  /** A socket of a former life. Whether it goes on or is closing, its number is its own. @param {WebSocket} socket */
   #outlived(socket) {
-    const conn = this.#nameOf(socket);
-    this.#machine.opened(conn, {}, socket.deserializeAttachment()?.bytes);
-  }
-
-  /** @param {WebSocket} socket */
-  #nameOf(socket) {
-    const known = this.#names.get(socket);
-    if (known !== undefined) return known;
     const conn = Number(this.#ctx.getTags(socket)[0]);
+    this.#lastConn = Math.max(this.#lastConn, conn);
+    if (socket.readyState !== WebSocket.OPEN) return;
     this.#keep(conn, socket);
-    return conn;
+    this.#machine.opened(conn, {}, socket.deserializeAttachment()?.bytes);
   }
 
   /** @param {number} conn @param {WebSocket} socket */
   #keep(conn, socket) {
-    this.#lastConn = Math.max(this.#lastConn, conn);
     this.#sockets.set(conn, socket);
     this.#names.set(socket, conn);
   }

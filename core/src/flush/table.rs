@@ -17,6 +17,7 @@ use crate::flush::frontier::TableFrontier;
 use crate::flush::parked::{Share, bytes_of};
 use crate::iceberg::commit::{self, Append, Staged};
 use crate::iceberg::data_file::DataFile;
+use crate::iceberg::manifest::ManifestEntry;
 use crate::iceberg::manifest_list::{self, ManifestFile};
 use crate::iceberg::metadata::TableMetadata;
 use crate::iceberg::schema::Schema;
@@ -74,7 +75,7 @@ pub(crate) struct TablePart {
     /// Where objects of it may stand now.
     written: Vec<String>,
     output: Option<JobOutput>,
-    merging: BTreeMap<usize, Option<Bytes>>,
+    merging: BTreeMap<usize, Option<Vec<ManifestEntry>>>,
     open_writes: usize,
 }
 
@@ -201,7 +202,10 @@ impl TablePart {
                 self.reading.frontier = Some(TableFrontier::parse(&bytes).map_err(|error| error.to_string())?);
             }
             Action::ReadManifest(index) => {
-                self.merging.insert(*index, Some(bytes));
+                let base = self.base.as_ref().expect("only a base has manifests to merge");
+                let entries =
+                    commit::live_entries(&base.manifests[*index], &bytes).map_err(|error| error.to_string())?;
+                self.merging.insert(*index, Some(entries));
                 if self.merging.values().all(Option::is_some) {
                     self.stage(flush, attempt, cx);
                 }
@@ -316,7 +320,7 @@ impl TablePart {
             properties: properties(flush, value, self.is_new),
             name: cx.draws.uuid(),
             max_snapshots: cx.config.max_snapshots,
-            merged: merged.into_iter().filter_map(|(index, bytes)| Some((index, bytes?))).collect(),
+            merged: merged.into_iter().filter_map(|(index, entries)| Some((index, entries?))).collect(),
         };
         let base = base.as_deref().map(|base| commit::Base {
             metadata: &base.metadata,

@@ -61,8 +61,8 @@ pub struct Append {
     pub name: Uuid,
     /// Snapshots that the table keeps, this one included.
     pub max_snapshots: u64,
-    /// The manifests that [`to_merge`] asked for: index into [`Base::manifests`], and contents.
-    pub merged: Vec<(usize, Bytes)>,
+    /// The manifests that [`to_merge`] asked for: index into [`Base::manifests`], and what [`live_entries`] reads there.
+    pub merged: Vec<(usize, Vec<ManifestEntry>)>,
 }
 
 /// The next version of a table, ready to be written.
@@ -163,7 +163,7 @@ pub fn to_merge(manifests: &[ManifestFile]) -> Vec<usize> {
 /// Builds the next version of a table, or the first one if there is no `base`.
 ///
 /// # Errors
-/// When the table cannot be written to, or a manifest that is to be merged is damaged.
+/// When the table cannot be written to.
 ///
 /// # Panics
 /// When `change.merged` names a manifest that `base` does not have.
@@ -374,13 +374,11 @@ impl Manifests<'_> {
     ) -> Result<(Vec<ManifestFile>, Vec<String>), CommitError> {
         let mut merged = BTreeSet::new();
         let mut entries = Vec::new();
-        for (index, bytes) in &self.change.merged {
-            let manifest = manifests.get(*index);
-            let manifest = manifest.unwrap_or_else(|| panic!("manifest {index} of {}", manifests.len()));
+        for (index, live) in &self.change.merged {
+            assert!(*index < manifests.len(), "manifest {index} of {}", manifests.len());
             assert!(merged.insert(*index), "manifest {index} is merged twice");
-            let mut live = live_entries(manifest, bytes)?;
             if !(mutant!(MergedManifestDropped) && merged.len() == 1) {
-                entries.append(&mut live);
+                entries.extend_from_slice(live);
             }
         }
         let spec_and_content = merged.first().and_then(|index| manifests.get(*index));
@@ -396,7 +394,10 @@ impl Manifests<'_> {
 }
 
 /// The entries of a manifest that readers see, as a later manifest holds them.
-fn live_entries(manifest: &ManifestFile, bytes: &[u8]) -> Result<Vec<ManifestEntry>, CommitError> {
+///
+/// # Errors
+/// [`CommitError::MergedLength`] or [`CommitError::Merged`]: it is damaged.
+pub fn live_entries(manifest: &ManifestFile, bytes: &[u8]) -> Result<Vec<ManifestEntry>, CommitError> {
     let location = || manifest.manifest_path.clone();
     let got = bytes.len() as u64;
     if got != manifest.manifest_length {

@@ -238,14 +238,18 @@ fn what_cannot_be_appended_to_says_why() {
         "partition spec 4: expected it in the metadata, but it is absent",
     );
     check(
-        &|_, change| change.merged = vec![(0, Bytes::from_static(b"Obj"))],
-        &format!(
-            "file:/lake/t/metadata/00000000-0000-0000-0000-000000000000-m0.avro: expected {} bytes, got 3",
-            Table::of(1).staged().manifests[0].manifest_length
-        ),
-    );
-    check(
         &|_, change| change.files[0].partition = vec![None],
         "file:/lake/t/data/00001.parquet: its partition values do not fit partition spec 0",
     );
+}
+
+#[test]
+fn a_damaged_manifest_is_no_manifest_to_merge() {
+    let table = Table::of(1);
+    let manifest = &table.staged().manifests[0];
+    let (path, length) = (&manifest.manifest_path, manifest.manifest_length);
+    let problem = |bytes: &[u8]| live_entries(manifest, bytes).expect_err("damaged").to_string();
+    assert_eq!(problem(b"Obj"), format!("{path}: expected {length} bytes, got 3"));
+    let zeros = vec![0; usize::try_from(length).expect("small")];
+    assert!(problem(&zeros).starts_with(&format!("{path}: ")), "{}", problem(&zeros));
 }

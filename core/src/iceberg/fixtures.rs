@@ -80,8 +80,12 @@ impl Table {
     /// Commits, merging manifests when it is time.
     pub(super) fn commit(&mut self, mut change: Append) {
         if let Some(last) = &self.last {
-            let contents = |n: usize| self.store[&last.manifests[n].manifest_path].clone();
-            change.merged = commit::to_merge(&last.manifests).into_iter().map(|n| (n, contents(n))).collect();
+            let read = |n: usize| {
+                let manifest = &last.manifests[n];
+                let entries = commit::live_entries(manifest, &self.store[&manifest.manifest_path]);
+                (n, entries.expect("it was written well"))
+            };
+            change.merged = commit::to_merge(&last.manifests).into_iter().map(read).collect();
         }
         let staged = commit::append(self.base(), &change).expect("commits");
         for (location, bytes) in &staged.objects {

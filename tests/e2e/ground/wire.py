@@ -156,7 +156,8 @@ class Producer(threading.Thread):
 
     def __init__(self, server, source, batches, epoch=None, until="persisted", window=8, pause=0.0, seed=0,
                  patience=20):
-        """`patience`: half seconds without a word after which it dials again, while something is unacked."""
+        """`patience`: half seconds without a word after which it dials again, while it waits for something. If that is
+        no ack but a mark, which may take its time, it asks by heartbeats whether anybody is there."""
         super().__init__(name=f"producer-{source}", daemon=True)
         self.patience = patience
         self.server, self.source, self.epoch, self.until = server, source, epoch, until
@@ -186,9 +187,12 @@ class Producer(threading.Thread):
             self.failure = failure
 
     def _done(self):
-        if not (self.exhausted or self.enough.is_set()) or self.unacked:
+        if not self._is_at_end() or self.unacked:
             return False
         return self.until == "acked" or self.persisted_through >= self.highest_acked
+
+    def _is_at_end(self):
+        return self.exhausted or self.enough.is_set()
 
     def _session(self):
         with connect(self.server.ws_url, max_size=None, compression=None, open_timeout=3, close_timeout=0.2,
@@ -206,13 +210,16 @@ class Producer(threading.Thread):
                     quiet = 0
                 except TimeoutError:
                     quiet += 1
-                    if quiet == self.patience and self.unacked:
+                    if quiet == self.patience and (self.unacked or self._is_at_end()):
                         return
+                    if self._is_at_end() and not self.unacked:
+                        socket.send(json.dumps({"type": "heartbeat", "timestamp": 1, "sourceDoId": self.source,
+                                                "lastAckSequence": self.highest_acked, "pendingEvents": 0}))
                 if self.pause:
                     time.sleep(self.pause * self.chance.random())
 
     def _next(self, socket):
-        if self.enough.is_set() or self.exhausted or self.held.is_set():
+        if self._is_at_end() or self.held.is_set():
             return False
         events = next(self.batches, None)
         if events is None:

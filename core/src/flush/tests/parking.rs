@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::host::{Host, config, outage};
 use crate::config::Config;
 use crate::event::Event;
+use crate::limits::MANIFESTS_MAX;
 use crate::seed::{Draws, Seed};
 use crate::wire::server::FlushResult;
 
@@ -276,4 +277,33 @@ fn live_through(seed: u128) -> bool {
 fn whatever_fails_and_whenever_the_machine_dies_every_event_comes_into_the_lake_once() {
     let parked = (0..60).filter(|seed| live_through(*seed)).count();
     assert!(parked >= 30, "only {parked} lives had a parked table");
+}
+
+#[test]
+fn a_damaged_manifest_that_is_to_be_merged_parks_its_table() {
+    let mut host = Host::new(config());
+    host.connect(1);
+    let many = u64::try_from(MANIFESTS_MAX).expect("few") + 1;
+    for number in 1..=many {
+        host.send(1, number, &["bad", "good"]);
+        host.pass(5_000);
+    }
+    let is_manifest = |key: &String| key.contains("/bad/metadata/") && key.contains("-m") && key.ends_with(".avro");
+    let manifests: Vec<String> = host.store.keys().filter(|key| is_manifest(key)).cloned().collect();
+    let sound: Vec<_> = manifests.iter().map(|key| (key.clone(), host.store[key].clone())).collect();
+    for key in &manifests {
+        let length = host.store[key].len();
+        host.store.insert(key.clone(), vec![0; length].into());
+    }
+    host.restart();
+    host.connect(1);
+    host.send(1, many + 1, &["bad", "good"]);
+    host.pass(30_000);
+    assert_eq!((host.parked(), host.mark(1)), (vec![("bad".to_owned(), 1)], many));
+    assert_eq!(host.events("good").len() as u64, many + 1);
+
+    host.store.extend(sound);
+    host.pass(30_000);
+    assert_eq!((host.parked(), host.mark(1)), (vec![], many + 1));
+    assert_eq!(host.events("bad").len() as u64, many + 1);
 }

@@ -82,20 +82,25 @@ impl AwaitedBatches {
         self.0.retain(|awaited| *awaited.epoch != *epoch);
     }
 
-    /// A batch is durable that covers all below it. What was awaited and is covered is no longer; returns what of it was
-    /// passed over and will never come, in gaps that do not overlap: what was refused may repeat what was refused before.
+    /// A batch is durable that covers all below it and has not come with it: that was passed over and will never come.
+    /// Returns what of it was awaited, in gaps that do not overlap: what was refused may repeat what was refused before.
+    /// What lies above is awaited further.
     pub(super) fn came(&mut self, head: &BatchHead) -> Vec<Gap> {
         let mut passed_over = Vec::new();
-        self.0.retain(|awaited| {
+        self.0.retain_mut(|awaited| {
             if awaited.epoch != head.epoch {
                 return true;
             }
-            let Awaited { number, events, .. } = *awaited;
-            let passed = head.first > events.1;
-            if passed {
+            if awaited.number == head.number {
+                return false;
+            }
+            let (number, (first, last)) = (awaited.number, awaited.events);
+            if first < head.first {
+                let events = (first, last.min(head.first - 1));
                 passed_over.push(Gap { events, batches: Some((number, number)) });
             }
-            !passed && head.number != number && head.last < events.0
+            awaited.events.0 = first.max(head.last.saturating_add(1));
+            last > head.last
         });
         without_overlaps(passed_over)
     }

@@ -209,6 +209,34 @@ fn a_batch_in_new_clothes_ends_the_waiting_where_it_overlaps() {
 }
 
 #[test]
+fn what_a_batch_repeats_of_a_refused_one_ends_the_waiting_for_that_alone() {
+    let mut lab = refused();
+    assert!(lab.send_as(sparse(30, 208, 220)).contains("before batch 20"));
+    assert_eq!(lab.send_as(sparse(20, 201, 210)), "taken 10");
+    lab.save();
+    lab.restart();
+    assert_eq!(
+        lab.send_as(sparse(40, 401, 410)),
+        "retry: batch 40 cannot be taken before batch 30, which was refused: send batch 30 again first"
+    );
+    assert_eq!(lab.send_as(sparse(30, 208, 220)), "taken 10, 3 repeats");
+    assert_eq!(lab.send_as(sparse(40, 401, 410)), "taken 10");
+    assert_eq!(lab.source.counters().holes_closed, 0);
+}
+
+#[test]
+fn what_a_later_batch_does_not_repeat_of_a_refused_one_is_passed_over() {
+    let mut lab = refused();
+    lab.pass(300_000);
+    assert_eq!(lab.send_as(sparse(30, 206, 215)), "taken 10");
+    assert!(
+        lab.send_as(sparse(20, 201, 210)).starts_with("never: event 201 of batch 20 came too late: events 201..=205")
+    );
+    assert_eq!(lab.send_as(sparse(40, 206, 210)), "taken 0, 5 repeats");
+    assert_eq!(lab.source.counters().holes_closed, 1);
+}
+
+#[test]
 fn every_refused_batch_is_awaited_in_its_turn() {
     let mut lab = refused();
     assert_eq!(lab.send_as(sparse(30, 301, 310)), AWAITED);
