@@ -7,7 +7,7 @@ use dolake_core::command::Write;
 use crate::world::World;
 
 /// What ten seeds of a search of 3,000 or more must each reach; it says which they did not.
-pub const MARKS: [&str; 43] = [
+pub const MARKS: [&str; 44] = [
     "ack cumulative",
     "ack duplicate",
     "ack fallback",
@@ -18,6 +18,7 @@ pub const MARKS: [&str; 43] = [
     "attempt given up",
     "batch refused for good",
     "batch refused for now",
+    "batches fill the memory",
     "change of settings refused",
     "change of settings unknown",
     "clock jump",

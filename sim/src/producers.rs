@@ -215,6 +215,12 @@ impl World {
                 let conn = *self.chance.work.at("which socket").pick(&open);
                 self.send_batch(conn, stream, batch);
                 self.truth.streams[stream].batches[batch].state = State::Sent(self.now);
+                // Twice at once, perhaps on two sockets: the second comes while the first is on its way to the journal.
+                let is_sparse = self.truth.streams[stream].is_sparse;
+                if !is_sparse && !self.is_calm && self.chance.work.at("twice").chance(self.faults.resend) {
+                    let conn = *self.chance.work.at("twice on").pick(&open);
+                    self.send_batch(conn, stream, batch);
+                }
             }
         }
     }

@@ -15,13 +15,17 @@ impl World {
         if self.truth.applies_each {
             return;
         }
-        let told = self.sockets.get(&conn).map(|socket| &socket.told_closed);
+        let socket = self.sockets.get(&conn);
+        let told = socket.map(|socket| &socket.told_closed);
+        // Who was told on an earlier connection, and has died since, hears nothing of this one.
+        let is_heard = socket.is_some_and(|socket| socket.client_open);
         let of = &self.truth.streams[stream];
         for (at, batch) in of.batches.iter().enumerate().skip(of.complete).filter(|(_, batch)| batch.number <= mark) {
             let missing = batch.events.iter().find(|uid| !self.view.events.contains(uid));
             if let Some(uid) = missing
                 && batch.state != State::Refused
                 && !told.is_some_and(|told| told.contains(&(stream, batch.number)))
+                && (is_heard || !batch.closed)
                 && !self.is_overtaken(stream, at)
             {
                 let message =

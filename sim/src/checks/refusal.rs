@@ -63,6 +63,9 @@ impl World {
         should_retry: bool,
         why: &str,
     ) {
+        if why.contains("memory holds no more") {
+            self.count("batches fill the memory");
+        }
         let holes_close = self.plan.holes_close;
         let over = self.truth.streams[stream].is_over;
         let remembered = self.is_remembered(stream, batch);
