@@ -42,9 +42,10 @@ pub const SEQUENCE_MAX: u64 = (1 << 53) - 1;
 /// A journal value; longer ones are cut into chunks. Two of them fit into the smallest row limit that a host has.
 pub const JOURNAL_CHUNK_BYTES: usize = 1 << 20;
 
-/// Memory that a waiting batch counts as beside its frame, in bytes: its place in the buffer, in its source, and its key, which a
-/// start reads.
-pub const BATCH_MEMORY_BYTES: u64 = 768;
+/// Memory that a waiting batch counts as beside its frame, in bytes: its place in the buffer, in its source, and its key,
+/// which a start reads. Measured with 4,000 to 15,000 batches of one event, of one source and of hundreds, after a
+/// restart: 810 to 940 of a Durable Object's linear memory, 1,150 to 1,330 of a server's resident memory.
+pub const BATCH_MEMORY_BYTES: u64 = 1_024;
 
 /// Hashes of accepted batches that are kept for each source, to tell a duplicate from an impostor.
 pub const HASHES_PER_SOURCE_MAX: usize = 1_000;

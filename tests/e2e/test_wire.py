@@ -358,3 +358,20 @@ def test_status_counts_what_happened(server):
 def test_sockets_are_taken_at_the_root_and_below_the_mount(server, path):
     with Socket(server, path) as socket:
         assert socket.hello("a")["status"] == "ok"
+
+
+def test_a_connection_is_told_the_marks_of_its_own_epoch_and_of_those_that_move(server):
+    """Not those of all epochs that the source ever had: it may have had thousands."""
+    for epoch in ("e1", "e2"):
+        with Socket(server) as socket:
+            socket.hello("a", epoch=epoch)
+            socket.batch("a", 1, inserts(1, 10), epoch=epoch)
+            socket.flush("a")
+            socket.persisted(1)
+    with Socket(server) as socket:
+        socket.hello("a", epoch="e3")
+        socket.batch("a", 1, inserts(1, 10), epoch="e3")
+        socket.flush("a")
+        socket.persisted(1)
+        marks = [message["sourceEpoch"] for message in socket.seen if message.get("status") == "persisted"]
+    assert marks == ["e3"]

@@ -1,6 +1,7 @@
 //! The end of a batch's life in the journal: it is in the lake, and its source is told. And the end of holes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::command::{Outcome, Write};
 use crate::context::Context;
@@ -63,9 +64,10 @@ impl Ingest {
                 .map(|batch| u64::from(batch.key.events))
                 .sum();
             if let Some(Slot::Ready(state)) = self.sources.get_mut(&name) {
-                state.source.released(&places, |epoch| self.held.lowest(&name, epoch), cx.now, &rules);
+                let lowest = |epoch: &str| self.held.lowest(&name, epoch);
+                let moved = state.source.released(&places, lowest, cx.now, &rules);
+                self.send_marks(&name, &moved, events, persisted, cx);
             }
-            self.send_marks(&name, events, persisted, cx);
             self.let_go(&name);
         }
         for &place in places {
@@ -77,9 +79,9 @@ impl Ingest {
     pub(crate) fn unparked(&mut self, events: &BTreeMap<String, u64>, persisted: &Persisted, cx: &mut Context<'_>) {
         for (name, events) in events {
             if let Some(Slot::Ready(state)) = self.sources.get_mut(name) {
-                state.source.advance_marks(|epoch| self.held.lowest(name, epoch));
+                let moved = state.source.advance_marks(|epoch| self.held.lowest(name, epoch));
+                self.send_marks(name, &moved, *events, persisted, cx);
             }
-            self.send_marks(name, *events, persisted, cx);
         }
     }
 
@@ -92,20 +94,23 @@ impl Ingest {
         sources
     }
 
-    /// Tells every connection of a source how far it is persisted now; closed holes that the mark passes come first.
-    fn send_marks(&mut self, name: &str, events: u64, persisted: &Persisted, cx: &mut Context<'_>) {
+    /// Tells every connection of a source which marks moved, and where that of its own epoch stands if it was not told:
+    /// it may have outlived a life that moved it. Closed holes that a mark passes come first.
+    fn send_marks(&mut self, name: &str, moved: &[Arc<str>], events: u64, persisted: &Persisted, cx: &mut Context<'_>) {
         let Some(Slot::Ready(state)) = self.sources.get_mut(name) else { return };
         let SourceState { source, conns, .. } = &mut **state;
-        let marks: Vec<(&str, u64)> = source.epochs().filter_map(|epoch| Some((epoch, source.mark(epoch)?))).collect();
         let mut details = answers::details(events, self.buffer.all().bytes, cx);
         details.persisted_path.clone_from(&persisted.path);
         details.snapshot_id = persisted.snapshot_id;
         for (&conn, told) in conns {
-            for &(epoch, mark) in &marks {
+            let introduced = self.conns.introduction(conn).filter(|introduction| introduction.source == name);
+            let own = introduced.map(|introduction| introduction.epoch.clone());
+            let epochs: BTreeSet<&str> = moved.iter().map(|epoch| &**epoch).chain(own.as_deref()).collect();
+            for epoch in epochs {
                 let former = told.get(epoch).copied();
-                if former.is_some_and(|former| former >= mark) {
+                let Some(mark) = source.mark(epoch).filter(|mark| former.is_none_or(|former| former < *mark)) else {
                     continue;
-                }
+                };
                 // A hole was named when it closed, but perhaps not to this connection.
                 for closed in source.closed_batches(epoch, former.unwrap_or(0), mark) {
                     self.conns.tell(conn, answers::nack_closed(name, epoch, closed, cx), cx.now, cx.out);

@@ -23,13 +23,13 @@ fn a_buffer_smaller_than_the_threshold_is_flushed_before_it_is_full() {
 #[test]
 fn small_batches_are_refused_before_they_fill_memory_and_taken_when_the_store_is_back() {
     let mut host =
-        Host::new(Config { memory_budget_bytes: 76_800, max_payload_size: 4_096, max_event_size: 4_096, ..config() });
+        Host::new(Config { memory_budget_bytes: 102_400, max_payload_size: 4_096, max_event_size: 4_096, ..config() });
     host.broken = vec!["warehouse/"];
     host.connect(1);
     for number in 1..=200 {
         host.send(1, number, &["good"]);
     }
-    assert_eq!((host.acked.len(), host.nacked), (100, 100), "of 768 bytes each");
+    assert_eq!((host.acked.len(), host.nacked), (100, 100), "of 1,024 bytes each");
     host.broken.clear();
     host.pass(120_000);
     assert_eq!(host.mark(1), 100);

@@ -116,9 +116,6 @@ impl Epoch {
     /// the other way round. A mark is a number, and says that the events of all batches up to it are in the lake: it stays
     /// below the lowest number of a batch that waits or ends at or above the lowest event that waits.
     pub(super) fn advance_mark(&mut self, parked: Lowest) {
-        if self.unmarked.is_empty() {
-            return;
-        }
         let waiting = self.by_event.iter().map(|((first, _), waiting)| (*first, waiting.number));
         let lowest = waiting.fold(parked, |lowest, (first, number)| lowest.with(first, number));
         let above = self.unmarked.range((lowest.event, 0)..).map(|(_, number)| *number);

@@ -52,11 +52,18 @@ impl Source {
         after.to_saved(now)
     }
 
-    /// These batches have left the journal: they are in the lake, but for what is parked.
+    /// These batches have left the journal: they are in the lake, but for what is parked. Returns the epochs whose marks
+    /// moved, oldest first.
     ///
     /// # Panics
     /// If one of them is not durable in the journal.
-    pub fn released(&mut self, places: &[Place], parked: impl Fn(&str) -> Lowest, now: MachineTime, rules: &Rules) {
+    pub fn released(
+        &mut self,
+        places: &[Place],
+        parked: impl Fn(&str) -> Lowest,
+        now: MachineTime,
+        rules: &Rules,
+    ) -> Vec<Arc<str>> {
         for place in places {
             let held = self.held.remove(place);
             let held = held.filter(|held| held.saving == Saving::Applied);
@@ -64,15 +71,22 @@ impl Source {
             self.known.release((held.epoch, held.head.number), *place);
             self.epochs[held.epoch].release(&held.head);
         }
-        self.advance_marks(parked);
         self.known.trim(now, rules.window_ms);
+        self.advance_marks(parked)
     }
 
-    /// Moves marks up to what is in the lake: parked events came into it, or the source was just restored.
-    pub fn advance_marks(&mut self, parked: impl Fn(&str) -> Lowest) {
-        for epoch in &mut self.epochs {
+    /// Moves marks up to what is in the lake: parked events came into it, or the source was just restored. Returns the
+    /// epochs whose marks moved, oldest first.
+    pub fn advance_marks(&mut self, parked: impl Fn(&str) -> Lowest) -> Vec<Arc<str>> {
+        let mut moved = Vec::new();
+        for epoch in self.epochs.iter_mut().filter(|epoch| !epoch.unmarked.is_empty()) {
+            let former = epoch.mark;
             epoch.advance_mark(parked(&epoch.name));
+            if epoch.mark != former {
+                moved.push(Arc::clone(&epoch.name));
+            }
         }
+        moved
     }
 
     /// A batch that was taken is being saved.
