@@ -204,6 +204,8 @@ mutants! {
     SparseSocketOutlives,
     /// Batches of a sparse source are saved side by side: one is lost, and the next covers it (1).
     SparseSavesTogether,
+    /// A batch that repeats events of a refused one ends the waiting for all of it: the rest is passed over (1).
+    SparseRestForgotten,
     // The producer's machine.
     /// A lost connection counts as delivered what was sent on it (4).
     ProducerDropsWindow,

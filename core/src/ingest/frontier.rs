@@ -175,10 +175,14 @@ impl Frontier {
         joins(below, &Run::of(number, first, first), closed)
     }
 
-    /// Whether a batch would have no hole anywhere below it.
-    pub fn completes(&self, number: u64, first: u64, closed: &ClosedGaps) -> bool {
-        let below_all = self.above.first().is_none_or(|run| first < run.first);
-        below_all && self.touches(number, first, closed)
+    /// Whether a batch would have no hole anywhere below it, filling the last one itself perhaps.
+    pub fn completes(&self, number: u64, first: u64, last: u64, closed: &ClosedGaps) -> bool {
+        if self.above.is_empty() {
+            return joins(&self.anchor, &Run::of(number, first, last), closed);
+        }
+        let mut after = self.clone();
+        after.insert(number, first, last, closed);
+        first < after.complete_end()
     }
 
     /// The parts of `first..=last` that are not covered: first and last event of each, rising.

@@ -378,8 +378,8 @@ impl Case<'_> {
     }
 
     fn is_behind_hole(&self) -> bool {
-        let Arrival { number, .. } = *self.arrival;
-        !self.epoch.opening.sparse && !self.epoch.all.completes(number, self.range.0, &self.epoch.closed)
+        let (first, last) = self.range;
+        !self.epoch.opening.sparse && !self.epoch.all.completes(self.arrival.number, first, last, &self.epoch.closed)
     }
 
     /// Whether its epoch is the newest, or would be.

@@ -176,6 +176,20 @@ fn waiting_behind_a_hole_has_a_limit_for_the_source() {
 }
 
 #[test]
+fn what_fills_a_hole_by_its_number_is_welcome_though_its_events_came_already() {
+    for (first, last) in [(31, 32), (31, 40), (25, 36)] {
+        let mut lab = Lab::new();
+        lab.rules.max_hole_bytes = 100;
+        lab.fill(&[(1, 1, 10)]);
+        assert_eq!(lab.send(3, 31, 40), "taken 10, behind a hole");
+        assert!(lab.send(4, 41, 50).starts_with("retry: "));
+        let answer = lab.send(2, first, last);
+        assert!(answer.contains(" repeats") && !answer.ends_with("behind a hole"), "{answer}");
+        assert_eq!(lab.send(4, 41, 50), "taken 10");
+    }
+}
+
+#[test]
 fn waiting_behind_a_hole_has_a_limit_for_all_sources_together() {
     let mut lab = holed();
     lab.rules.hole_room_bytes = 99;
