@@ -59,6 +59,8 @@ pub struct Faults {
     pub withhold: u32,
     /// For each turn of a producer: what waits is sent in another order.
     pub shuffle: u32,
+    /// For each batch: it goes by another source's socket, as through a gateway.
+    pub gateway: u32,
     /// For each turn of a producer: an acked batch is sent again.
     pub resend: u32,
     /// For each turn of a producer: another batch under an acked number.
@@ -276,6 +278,10 @@ impl Plan {
             // Acks are gathered for those that do not read.
             faults.never_reads = 500_000;
         }
+        let mut apart = Rng::new(seed, "gateways");
+        if apart.below(10) == 0 {
+            faults.gateway = 300_000;
+        }
         let mut apart = Rng::new(seed, "many shards");
         let are_many = fat == 0 && config.max_buffer_size > 8_192 && apart.below(24) == 0;
         if are_many {
@@ -399,6 +405,7 @@ fn swarm(rng: &mut Rng) -> Faults {
         never_reads: weigh(30_000),
         new_epoch: weigh(5_000),
         call_cut: 0,
+        gateway: 0,
         producer_crash: weigh(5_000),
     }
 }

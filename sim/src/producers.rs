@@ -70,6 +70,13 @@ impl World {
         own.map(|(conn, _)| *conn).collect()
     }
 
+    /// Open sockets of other sources that are made up here.
+    fn sockets_of_others(&self, producer: usize) -> Vec<ConnId> {
+        let is_ours = |other: usize| other != producer && self.producers[other].real.is_none();
+        let open = self.sockets.iter().filter(|(_, socket)| socket.client_open && is_ours(socket.producer));
+        open.map(|(conn, _)| *conn).collect()
+    }
+
     fn hold_connections(&mut self, producer: usize) {
         let open = self.open_sockets(producer).len();
         let held = self.sockets.values().filter(|socket| socket.producer == producer).count() as u64;
@@ -192,6 +199,7 @@ impl World {
         }
         let patience =
             if self.is_calm { 20_000_000 } else { self.chance.work.at("patience").delay(1_000_000, 5_000_000) };
+        let others = self.sockets_of_others(producer);
         for stream in self.producers[producer].streams.clone() {
             let is_over = self.truth.streams[stream].is_over;
             // What a producer had not sent when it started over is mostly forgotten.
@@ -212,11 +220,14 @@ impl World {
                 self.chance.work.at("order").shuffle(&mut due);
             }
             for batch in due {
-                let conn = *self.chance.work.at("which socket").pick(&open);
+                let is_sparse = self.truth.streams[stream].is_sparse;
+                let may_stray = !is_sparse && !self.is_calm && !others.is_empty();
+                let strays = may_stray && self.chance.work.at("gateway").chance(self.faults.gateway);
+                let sockets = if strays { &others } else { &open };
+                let conn = *self.chance.work.at("which socket").pick(sockets);
                 self.send_batch(conn, stream, batch);
                 self.truth.streams[stream].batches[batch].state = State::Sent(self.now);
                 // Twice at once, perhaps on two sockets: the second comes while the first is on its way to the journal.
-                let is_sparse = self.truth.streams[stream].is_sparse;
                 if !is_sparse && !self.is_calm && self.chance.work.at("twice").chance(self.faults.resend) {
                     let conn = *self.chance.work.at("twice on").pick(&open);
                     self.send_batch(conn, stream, batch);

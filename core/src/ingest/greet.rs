@@ -20,11 +20,14 @@ impl Ingest {
         let epoch = connect.source_epoch.clone().unwrap_or_default();
         let name = connect.source_do_id.clone();
         let most = usize::try_from(cx.config.max_connections_per_source).unwrap_or(usize::MAX);
-        let state = self.state(&name).expect("the source is loaded before its messages are handled");
-        if !state.conns.contains_key(&conn) && state.conns.len() >= most {
+        // One of another source, that only brought batches of this one, is not of this source.
+        let is_other = |of: ConnId| of != conn && self.conns.introduction(of).is_some_and(|said| said.source == name);
+        let others = self.connections(&name).filter(|of| is_other(*of)).count();
+        if others >= most {
             self.turn_away(conn, ticket, &connect, most, cx);
             return;
         }
+        let state = self.state(&name).expect("the source is loaded before its messages are handled");
         let sparse = connect.capabilities.sparse;
         let hello = Hello { epoch: &epoch, last_ack: connect.last_ack_sequence, sparse, conn: Some(conn) };
         let greeting = state.source.connect(hello, cx.now);
