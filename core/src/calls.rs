@@ -16,7 +16,7 @@ use crate::http::respond::Answer;
 use crate::http::route::{BodyEncoding, BodyFormat, CdcRequest, Route, route};
 use crate::http::status::CdcAnswer;
 use crate::ingest::source::Opening;
-use crate::ingest::{Arrived, Ingest, Origin};
+use crate::ingest::{Arrived, Ingest, Origin, RefusedForGood};
 use crate::lake::MOUNT;
 use crate::limits::REQUEST_BODY_BYTES_MAX;
 use crate::pending::Pending;
@@ -54,6 +54,8 @@ pub(crate) enum Body {
     Incomplete,
     /// A batch.
     Batch(Box<Arrived>),
+    /// A batch that is refused, and answered.
+    Refused(RefusedForGood),
     /// A change of settings.
     Settings(Bytes),
 }
@@ -162,10 +164,13 @@ impl Calls {
         };
         read.extend_from_slice(bytes);
         if read.len() as u64 > most {
-            self.open.remove(&call);
+            let removed = self.open.remove(&call);
             let message = format!("body: expected at most {most} bytes: send fewer events at a time");
             Calls::respond(call, HttpError::new(ErrorKind::PayloadTooLarge, message).answer(), cx);
-            return Body::Incomplete;
+            return match removed {
+                Some(Call::Body { purpose: BodyPurpose::Cdc(request), .. }) => refused_for_good(request, None, None),
+                Some(Call::Body { .. } | Call::Batch { .. } | Call::Metadata(_)) | None => Body::Incomplete,
+            };
         }
         if !last {
             cx.out.push(Command::ReadMore { call });
@@ -213,7 +218,8 @@ impl Calls {
                     | NackReason::IpLimit => ErrorKind::InvalidRequest,
                 };
                 Calls::respond(call, HttpError::new(kind, error.message).answer(), cx);
-                Body::Incomplete
+                let epoch = error.named.source_epoch;
+                refused_for_good(request, epoch, error.named.sequence_number)
             }
         }
     }
@@ -298,6 +304,14 @@ impl Calls {
 fn not_there(call: CallId, what: &str, cx: &mut Context<'_>) -> Need {
     Calls::respond(call, HttpError::not_implemented(ErrorModel::Dolake, what).answer(), cx);
     Need::Nothing
+}
+
+/// A body that was refused before its source was asked. `epoch` and `number` are what it says of itself.
+fn refused_for_good(request: CdcRequest, epoch: Option<String>, number: Option<u64>) -> Body {
+    let number = request.sequence_number.or(number);
+    let epoch = request.source_epoch.or(epoch).unwrap_or_default();
+    let sparse = number.is_none();
+    Body::Refused(RefusedForGood { source: request.source, epoch, number, events: None, sparse })
 }
 
 fn unsupported(request: &CdcRequest) -> Option<HttpError> {

@@ -319,6 +319,7 @@ impl Rooms {
         match self.calls.body_chunk(call, bytes, last, cx) {
             Body::Incomplete => {}
             Body::Batch(arrived) => self.ingest.take(*arrived, cx),
+            Body::Refused(refused) => self.ingest.refused_for_good(refused, cx),
             Body::Settings(body) => self.settings.propose(call, body, cx),
         }
     }

@@ -206,6 +206,8 @@ mutants! {
     SparseSavesTogether,
     /// A batch that repeats events of a refused one ends the waiting for all of it: the rest is passed over (1).
     SparseRestForgotten,
+    /// Of a sparse source, a batch that could not be read is forgotten: repaired, it is called a duplicate (1).
+    UnreadBatchForgotten,
     // The producer's machine.
     /// A lost connection counts as delivered what was sent on it (4).
     ProducerDropsWindow,

@@ -90,8 +90,8 @@ impl LakeView {
             }
             self.fresh.push(uid);
             let event = &truth.events[uid as usize];
-            let last = self.last.entry((table.to_owned(), event.stream)).or_default();
-            if std::mem::replace(last, event.sequence) >= event.sequence && !truth.applies_each {
+            let last = self.last.insert((table.to_owned(), event.stream), event.sequence);
+            if last.is_some_and(|last| last >= event.sequence) && !truth.applies_each {
                 return Err(format!("event {} is out of order", describe(uid, truth)));
             }
         }

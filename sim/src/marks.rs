@@ -7,7 +7,7 @@ use dolake_core::command::Write;
 use crate::world::World;
 
 /// What ten seeds of a search of 3,000 or more must each reach; it says which they did not.
-pub const MARKS: [&str; 44] = [
+pub const MARKS: [&str; 45] = [
     "ack cumulative",
     "ack duplicate",
     "ack fallback",
@@ -18,6 +18,7 @@ pub const MARKS: [&str; 44] = [
     "attempt given up",
     "batch refused for good",
     "batch refused for now",
+    "batch spoilt",
     "batches fill the memory",
     "change of settings refused",
     "change of settings unknown",

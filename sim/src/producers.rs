@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use dolake_core::event::{ConnId, Frame, Peer};
 use dolake_core::producer::ProducerEvent;
+use dolake_core::wire::NackReason;
 use dolake_core::wire::client::BatchHeader;
 use dolake_core::wire::server::{AckStatus, ServerMessage};
 use serde_json::json;
@@ -225,8 +226,16 @@ impl World {
                 let strays = may_stray && self.chance.work.at("gateway").chance(self.faults.gateway);
                 let sockets = if strays { &others } else { &open };
                 let conn = *self.chance.work.at("which socket").pick(sockets);
-                self.send_batch(conn, stream, batch);
                 self.truth.streams[stream].batches[batch].state = State::Sent(self.now);
+                let may_spoil = !self.is_calm && (!is_sparse || self.truth.streams[stream].may_overtake);
+                if may_spoil && self.chance.work.at("spoilt").chance(self.faults.malformed) {
+                    self.count("batch spoilt");
+                    self.truth.streams[stream].batches[batch].is_spoilt = true;
+                    let frame = self.batch_frame(conn, stream, batch, "[7]");
+                    self.send_frame(conn, frame, Tag::Malformed);
+                    continue;
+                }
+                self.send_batch(conn, stream, batch);
                 // Twice at once, perhaps on two sockets: the second comes while the first is on its way to the journal.
                 if !is_sparse && !self.is_calm && self.chance.work.at("twice").chance(self.faults.resend) {
                     let conn = *self.chance.work.at("twice on").pick(&open);
@@ -538,7 +547,8 @@ impl World {
                 let state = if nack.should_retry { State::Due(*now + delay_ms * 1_000) } else { State::Refused };
                 for (_, batch) in truth.streams[stream].unsettled() {
                     if (nack.sequence_number..=last).contains(&batch.number) && batch.state != State::Acked {
-                        batch.state = state;
+                        let is_repaired = nack.reason == NackReason::InvalidFormat && batch.is_spoilt;
+                        batch.state = if is_repaired { State::Due(*now) } else { state };
                     }
                 }
             }

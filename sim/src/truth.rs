@@ -1,6 +1,6 @@
 //! What producers made up: every event with all that it must become in the lake, and every batch with its fate.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
@@ -13,6 +13,12 @@ pub const TABLES: [&str; 3] = ["users", "orders", "shop.items"];
 
 /// The name of a table or operation. (Under a name of its own, or serde takes it for a part of what it reads.)
 pub type Word = &'static str;
+
+/// Events of earlier batches that one may begin with: all of its events must fit into a message.
+const OVERLAP_MAX: usize = 12;
+
+/// Batches whose events a later one may repeat.
+const RECENT: usize = 1;
 
 /// Names an event in the whole run; its row carries it.
 pub type Uid = u64;
@@ -103,6 +109,8 @@ pub struct Batch {
     pub events_bytes: u64,
     /// It was not durable when a newer epoch was opened: it must never be taken.
     pub barred: bool,
+    /// It was sent as what no batch is, and is repaired when that is refused.
+    pub is_spoilt: bool,
 }
 
 /// One epoch of one source.
@@ -216,22 +224,31 @@ impl Truth {
         }
         let mut sequence = last.as_ref().map_or(0, |batch| batch.range.1) + jump(rng);
         let mut events: Vec<Uid> = Vec::new();
+        let may_be_0 = last.is_none() && plan.overlap == 0 && !self.streams[stream].is_unnumbered;
+        if may_be_0 && rng.at("from 0").one_in(4) {
+            events.push(self.make_event(stream, 0, plan, now_ms, false, rng));
+        }
         if let Some(last) = &last
             && rng.at("overlap").chance(plan.overlap)
         {
-            let again = rng.at("overlap by").between(1, last.events.len() as u64) as usize;
-            events.extend(&last.events[last.events.len() - again..]);
+            let recent = self.recent(stream);
+            let again = rng.at("overlap by").between(1, recent.len().min(OVERLAP_MAX) as u64) as usize;
+            events.extend(&recent[recent.len() - again..]);
             sequence = last.range.1;
         }
         if is_sparse {
             sequence += rng.at("sparse event").below(100);
         }
-        for _ in 0..rng.at("events").between(1, plan.batch_events_max) {
+        // Event 0 is all of the first batch only where every batch has just one event, so that the second cannot be
+        // taken for one that has the number of its last event.
+        let is_full = events.len() as u64 == plan.batch_events_max && last.is_none();
+        for _ in u64::from(is_full)..rng.at("events").between(1, plan.batch_events_max) {
             sequence +=
                 1 + if rng.at("gap").chance(plan.number_jumps / 4) { rng.at("gap by").between(1, 3) } else { 0 };
             events.push(self.make_event(stream, sequence, plan, now_ms, false, rng));
         }
-        let range = (self.events[events[0] as usize].sequence, sequence);
+        let sequence_of = |uid: &Uid| self.events[*uid as usize].sequence;
+        let range = (sequence_of(&events[0]), sequence_of(&events[events.len() - 1]));
         let number = if self.streams[stream].is_unnumbered { range.1 } else { number };
         let index = self.streams[stream].batches.len();
         for uid in &events {
@@ -252,10 +269,19 @@ impl Truth {
             sends: 0,
             events_bytes: 0,
             barred: false,
+            is_spoilt: false,
         });
         let bytes = self.events_json(&self.streams[stream].batches[index].events).len() as u64;
         self.streams[stream].batches[index].events_bytes = bytes;
         index
+    }
+
+    /// The events of a stream's last three batches, each once.
+    fn recent(&self, stream: usize) -> Vec<Uid> {
+        let last = self.streams[stream].batches.iter().rev().take(RECENT);
+        let events: BTreeMap<u64, Uid> =
+            last.flat_map(|batch| &batch.events).map(|uid| (self.events[*uid as usize].sequence, *uid)).collect();
+        events.into_values().collect()
     }
 
     /// Makes up other events with the numbers of a batch.

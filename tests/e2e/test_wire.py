@@ -375,3 +375,44 @@ def test_a_connection_is_told_the_marks_of_its_own_epoch_and_of_those_that_move(
         socket.persisted(1)
         marks = [message["sourceEpoch"] for message in socket.seen if message.get("status") == "persisted"]
     assert marks == ["e3"]
+
+
+def test_a_connection_speaks_for_one_source(server):
+    with Socket(server) as socket:
+        socket.hello("a", epoch="e1")
+        socket.send(connect_message("b", epoch="e1"))
+        nack = socket.expect("nack", reason="invalid_format")
+        assert nack["errorMessage"] == (
+            'sourceDoId: expected "a", for which this connection said `connect` before, got "b": open a connection for '
+            "each source")
+        assert not nack["shouldRetry"]
+        # It is a's as before, and may bring what names its own source.
+        assert socket.batch("a", 1, inserts(1, 10))["sourceEpoch"] == "e1"
+        assert socket.batch("b", 1, inserts(1, 10), epoch="e1")["status"] == "buffered"
+        socket.hello("a", epoch="e2")
+
+
+def test_a_sparse_batch_that_was_malformed_and_passed_over_is_refused(server):
+    sparse = {"capabilities": {"binaryProtocol": False, "compression": False, "batching": True, "sparse": True,
+                               "maxBatchSize": 1000, "maxMessageSize": 4194304}}
+    with Socket(server) as socket:
+        socket.hello("a", epoch="e1", **sparse)
+        assert socket.batch("a", 10, inserts(101, 110))["status"] == "buffered"
+        broken = batch_message("a", 20, inserts(201, 203))
+        broken["events"][1]["operation"] = "MERGE"
+        socket.send(broken)
+        assert socket.answer(20)["reason"] == "invalid_format"
+        assert socket.batch("a", 30, inserts(301, 310))["status"] == "buffered"
+        repaired = socket.batch("a", 20, inserts(201, 203))
+        assert (repaired["reason"], repaired["shouldRetry"]) == ("invalid_sequence", False)
+        assert socket.batch("a", 40, inserts(401, 403))["status"] == "buffered"
+
+
+def test_a_sparse_post_that_was_malformed_and_passed_over_is_refused(server):
+    def post(events):
+        return server.post("/cdc", {"events": events}, headers={"X-Client-ID": "a"})
+
+    assert post(inserts(101, 110)).status == 200
+    assert post([{**insert(201), "operation": "MERGE"}]).status == 400
+    assert post(inserts(301, 310)).status == 200
+    assert post(inserts(201, 203)).status == 409

@@ -188,7 +188,7 @@ impl Flusher {
                 if let Phase::Writing(run) = &mut self.phase
                     && run.flush == call.flush
                 {
-                    let problem = run.stored(&call, bytes, tables, cx);
+                    let problem = run.stored(&call, &bytes, cx);
                     if let Some(message) = problem {
                         self.failed(call, &Failure { message, retry_after_ms: None }, cx);
                     }

@@ -145,13 +145,7 @@ impl Run {
     }
 
     /// A store command had its effect. Returns what is wrong with what it brought, if anything is.
-    pub(crate) fn stored(
-        &mut self,
-        call: &StoreCall,
-        bytes: Bytes,
-        _tables: &Tables,
-        cx: &mut Context<'_>,
-    ) -> Option<String> {
+    pub(crate) fn stored(&mut self, call: &StoreCall, bytes: &Bytes, cx: &mut Context<'_>) -> Option<String> {
         let (flush, attempt) = (self.flush, self.attempt);
         self.parts.get_mut(&call.table)?.stored(flush, attempt, &call.action, bytes, cx).err()
     }

@@ -186,25 +186,25 @@ impl TablePart {
         flush: u64,
         attempt: u32,
         action: &Action,
-        bytes: Bytes,
+        bytes: &Bytes,
         cx: &mut Context<'_>,
     ) -> Result<(), String> {
         match action {
             Action::ReadMetadata => {
-                let metadata = TableMetadata::parse(&bytes).map_err(|error| error.to_string())?;
+                let metadata = TableMetadata::parse(bytes).map_err(|error| error.to_string())?;
                 self.reading.metadata_bytes = bytes.len();
                 self.metadata_read(flush, metadata, cx);
             }
             Action::ReadManifestList => {
-                self.reading.manifests = Some(manifest_list::read(&bytes).map_err(|error| error.to_string())?);
+                self.reading.manifests = Some(manifest_list::read(bytes).map_err(|error| error.to_string())?);
             }
             Action::ReadFrontier => {
-                self.reading.frontier = Some(TableFrontier::parse(&bytes).map_err(|error| error.to_string())?);
+                self.reading.frontier = Some(TableFrontier::parse(bytes).map_err(|error| error.to_string())?);
             }
             Action::ReadManifest(index) => {
                 let base = self.base.as_ref().expect("only a base has manifests to merge");
                 let entries =
-                    commit::live_entries(&base.manifests[*index], &bytes).map_err(|error| error.to_string())?;
+                    commit::live_entries(&base.manifests[*index], bytes).map_err(|error| error.to_string())?;
                 self.merging.insert(*index, Some(entries));
                 if self.merging.values().all(Option::is_some) {
                     self.stage(flush, attempt, cx);

@@ -11,13 +11,13 @@ use crate::ingest::answers::{self, Refused};
 use crate::ingest::buffer::{BatchKey, Buffered};
 use crate::ingest::conn::Introduction;
 use crate::ingest::source::{Arrival, Opening, Refusal, Refused as RefusedBatch, Take, Verdict};
-use crate::ingest::{Arrived, Ingest, Input, Origin, Reload, Slot};
+use crate::ingest::{Arrived, Ingest, Input, Origin, RefusedForGood, Reload, Slot};
 use crate::journal::Family;
 use crate::journal::rows::source_key;
 use crate::limits::BATCH_MEMORY_BYTES;
 use crate::pending::Pending;
 use crate::wire::batch::CdcBatch;
-use crate::wire::client::ClientMessage;
+use crate::wire::client::{ClientMessage, Connect};
 use crate::wire::server::{AckStatus, Pong, ServerMessage};
 use crate::wire::{NackReason, Named, WireError};
 use crate::wire::{WireLimits, parse};
@@ -47,12 +47,7 @@ impl Ingest {
             WireLimits { max_payload_bytes: cx.config.max_payload_size, max_event_bytes: cx.config.max_event_size };
         match parse(frame, &limits) {
             Ok(ClientMessage::CdcBatch(batch)) => self.received_batch(conn, batch, cx),
-            Ok(ClientMessage::Connect(connect)) => {
-                let ticket = self.conns.ticket(conn);
-                // Now, and not when the source is at hand: what follows leans on it, also in the next life.
-                self.conns.introduce(conn, Introduction::of(&connect), cx.out);
-                self.enter(&connect.source_do_id.clone(), Input::Connect(conn, ticket, connect), cx);
-            }
+            Ok(ClientMessage::Connect(connect)) => self.introduced(conn, connect, cx),
             Ok(ClientMessage::Heartbeat(heartbeat)) => {
                 if let Some(state) = self.state(&heartbeat.source_do_id) {
                     state.last_activity_ms = cx.wall.0;
@@ -65,6 +60,27 @@ impl Ingest {
             Err(error) => self.malformed(conn, &error, cx),
         }
         None
+    }
+
+    /// A `connect` came.
+    fn introduced(&mut self, conn: ConnId, connect: Connect, cx: &mut Context<'_>) {
+        let ticket = self.conns.ticket(conn);
+        let former = self.conns.introduction(conn).map(|introduction| introduction.source.clone());
+        if let Some(former) = former.filter(|former| *former != connect.source_do_id) {
+            // What its batches leave unsaid, their epoch above all, is said by the one `connect`.
+            let message = format!(
+                "sourceDoId: expected {former:?}, for which this connection said `connect` before, got {:?}: open a \
+                 connection for each source",
+                connect.source_do_id
+            );
+            let refused = answers::nack_connect(&connect, NackReason::InvalidFormat, message, None, cx);
+            self.count_nack(NackReason::InvalidFormat);
+            self.conns.answer(conn, ticket, refused, cx.now, cx.out);
+            return;
+        }
+        // Now, and not when the source is at hand: what follows leans on it, also in the next life.
+        self.conns.introduce(conn, Introduction::of(&connect), cx.out);
+        self.enter(&connect.source_do_id.clone(), Input::Connect(conn, ticket, connect), cx);
     }
 
     fn received_batch(&mut self, conn: ConnId, batch: CdcBatch, cx: &mut Context<'_>) {
@@ -81,6 +97,15 @@ impl Ingest {
         if let Some(error) = impossible {
             let refused = Refused::finally(NackReason::InvalidFormat, error.to_string());
             self.refuse(&arrived, &refused, cx);
+            let batch = &arrived.batch;
+            let refused = RefusedForGood {
+                source: batch.source_do_id.clone(),
+                epoch: arrived.epoch.clone(),
+                number: Some(batch.sequence_number),
+                events: Some((batch.first_event_sequence, batch.last_event_sequence)),
+                sparse: arrived.opening.sparse,
+            };
+            self.refused_for_good(refused, cx);
             return;
         }
         let source = arrived.batch.source_do_id.clone();
@@ -98,16 +123,43 @@ impl Ingest {
         }
     }
 
-    /// A sparse source waits for a batch that it has to send again; one that is malformed will never come.
-    fn tell_source_of_malformed(&mut self, conn: ConnId, error: &WireError, cx: &Context<'_>) {
-        let rules = self.rules(cx.config);
+    fn tell_source_of_malformed(&mut self, conn: ConnId, error: &WireError, cx: &mut Context<'_>) {
         let Named { source_do_id, source_epoch, sequence_number, .. } = &*error.named;
-        if let (Some(source), Some(number)) = (source_do_id, *sequence_number) {
-            let epoch = self.epoch_of(conn, source, source_epoch.as_deref());
-            if let Some(state) = self.state(source) {
-                let refusal = RefusedBatch { epoch: &epoch, number, events: None, retry: false, sparse: false };
-                state.source.refused(&refusal, cx.now, &rules);
-            }
+        let introduction = self.conns.introduction(conn);
+        let said = introduction.map(|introduction| introduction.source.clone());
+        let Some(source) = source_do_id.clone().or(said) else { return };
+        let sparse = introduction.is_some_and(|said| said.source == source && said.sparse);
+        let epoch = self.epoch_of(conn, &source, source_epoch.as_deref());
+        self.refused_for_good(RefusedForGood { source, epoch, number: *sequence_number, events: None, sparse }, cx);
+    }
+
+    /// A batch was refused before its source was asked.
+    pub(crate) fn refused_for_good(&mut self, refused: RefusedForGood, cx: &mut Context<'_>) {
+        // Nobody is loaded for a message that may be of anybody.
+        if refused.sparse || self.sources.contains_key(&refused.source) {
+            self.enter(&refused.source.clone(), Input::Refused(refused), cx);
+        }
+    }
+
+    pub(super) fn note_refused(&mut self, refused: &RefusedForGood, cx: &mut Context<'_>) {
+        let rules = self.rules(cx.config);
+        let RefusedForGood { source, epoch, number, events, sparse } = refused;
+        if let Some(state) = self.state(source) {
+            let refusal = RefusedBatch { epoch, number: *number, events: *events, retry: false, sparse: *sparse };
+            state.source.refused(&refusal, cx.now, &rules);
+        }
+        self.save_changed(source, cx);
+    }
+
+    /// Saves what has changed of a source that no batch tells.
+    fn save_changed(&mut self, source: &str, cx: &mut Context<'_>) {
+        let committing = self.committing;
+        if let Some(state) = self.state(source)
+            && !committing
+            && state.source.unsaved()
+        {
+            let row = state.source.to_saved(cx.now).encode();
+            cx.save(vec![crate::command::Write::Put(source_key(source), row.into())], Pending::SaveRow);
         }
     }
 
@@ -134,7 +186,7 @@ impl Ingest {
         let rules = self.rules(cx.config);
         let place = self.buffer.upcoming_place();
         let batch = arrived.batch.clone();
-        let (stopping, committing) = (self.stopping, self.committing);
+        let stopping = self.stopping;
         let open = |conn: &ConnId| self.conns.is_open(*conn);
         let speaker = match arrived.origin {
             Origin::Conn(conn, _) => Some(conn).filter(open),
@@ -162,10 +214,7 @@ impl Ingest {
             opening,
         };
         let verdict = state.source.arrive(&arrival, cx.now, &rules);
-        if !committing && state.source.unsaved() {
-            let row = state.source.to_saved(cx.now).encode();
-            cx.save(vec![crate::command::Write::Put(source_key(&batch.source_do_id), row.into())], Pending::SaveRow);
-        }
+        self.save_changed(&batch.source_do_id, cx);
         self.stats.checks += 1;
         match verdict {
             Verdict::Duplicate { .. } => {
@@ -363,13 +412,14 @@ impl Ingest {
         if let Some(state) = self.state(&batch.source_do_id) {
             let refusal = RefusedBatch {
                 epoch: &arrived.epoch,
-                number: batch.sequence_number,
+                number: Some(batch.sequence_number),
                 events: Some((batch.first_event_sequence, batch.last_event_sequence)),
                 retry: refused.retry_delay_ms.is_some(),
                 sparse: arrived.opening.sparse,
             };
             state.source.refused(&refusal, cx.now, &rules);
         }
+        self.save_changed(&arrived.batch.source_do_id, cx);
         self.refuse(arrived, refused, cx);
     }
 

@@ -4,6 +4,7 @@ use crate::context::Context;
 use crate::flush::breaker::{BreakerState, backoff_ms};
 use crate::ingest::source::closed_hole_message;
 use crate::wire::batch::CdcBatch;
+use crate::wire::client::Connect;
 use crate::wire::server::{Ack, AckDetails, AckStatus, CircuitBreakerState, Nack, ServerMessage};
 use crate::wire::{NackReason, WireError};
 
@@ -167,4 +168,27 @@ pub(crate) fn reason_name(reason: NackReason) -> &'static str {
         NackReason::ConnectionLimit => "connection_limit",
         NackReason::IpLimit => "ip_limit",
     }
+}
+
+/// A nack of a `connect`; with a delay if it may come again.
+pub(super) fn nack_connect(
+    connect: &Connect,
+    reason: NackReason,
+    error_message: String,
+    retry_delay_ms: Option<u64>,
+    cx: &Context<'_>,
+) -> ServerMessage {
+    ServerMessage::Nack(Nack {
+        timestamp: cx.wall.0,
+        correlation_id: connect.correlation_id.clone(),
+        sequence_number: 0,
+        reason,
+        error_message,
+        should_retry: retry_delay_ms.is_some(),
+        retry_delay_ms,
+        max_size: None,
+        source_do_id: Some(connect.source_do_id.clone()),
+        source_epoch: connect.source_epoch.clone(),
+        through_sequence: None,
+    })
 }

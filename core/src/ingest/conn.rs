@@ -261,9 +261,9 @@ impl Conn {
         if self.closing {
             return;
         }
-        while self.first_is_ready() {
-            let gathering = self.unread_bytes > WINDOW_BYTES;
-            if gathering {
+        while let Some((_, Some(first))) = self.answers.front() {
+            let is_counted = is_counted(first);
+            if is_counted && self.unread_bytes > WINDOW_BYTES {
                 self.gather();
                 if now.since_ms(self.last_sent) < GATHER_MS {
                     break;
@@ -271,12 +271,17 @@ impl Conn {
             }
             let Some((_, Some(message))) = self.answers.pop_front() else { break };
             let frame = message.to_frame();
-            self.unread_bytes += frame.len();
-            self.last_sent = now;
+            if is_counted {
+                self.unread_bytes += frame.len();
+                self.last_sent = now;
+            }
             out.push(Command::Send { conn: id, frame });
         }
         if self.unread_bytes + self.answers.len() * ANSWER_BYTES > UNREAD_BYTES_MAX {
-            self.shut(id, CLOSE_POLICY, "the answers are not read", out);
+            let waiting = self.answers.iter().filter(|(_, answer)| answer.as_ref().is_some_and(is_counted)).count();
+            if self.unread_bytes + waiting * ANSWER_BYTES > UNREAD_BYTES_MAX {
+                self.shut(id, CLOSE_POLICY, "the answers are not read", out);
+            }
         }
     }
 
@@ -308,6 +313,12 @@ impl Conn {
             out.push(Command::Close { conn: id, code, reason: reason.to_owned() });
         }
     }
+}
+
+/// Whether a message counts as unread until the peer has read it. The closed holes that a mark or an `ok` passes are named
+/// all at once, once on each connection: there may be thousands, and the peer had no time to read the first.
+fn is_counted(message: &ServerMessage) -> bool {
+    !matches!(message, ServerMessage::Nack(nack) if nack.through_sequence.is_some())
 }
 
 /// Only numbers without a gap: the batch of a number between may have been refused on this connection before.

@@ -73,3 +73,30 @@ fn acks_are_gathered_where_their_numbers_follow_one_another() {
     check("d1 d2 d3 d1 d2 d3", "d1-3 d1-3");
     check("d1 d2 d1 d2 d3", "d1-2 d1-3");
 }
+
+#[test]
+fn thousands_of_closed_holes_are_named_at_once() {
+    let (mut conns, mut out) = (Conns::default(), Vec::new());
+    conns.open(CONN, &Peer::default(), None);
+    let ticket = conns.ticket(CONN);
+    let closed = |n: u64| {
+        message(
+            &json!({"type": "nack", "timestamp": 0, "sequenceNumber": n, "throughSequence": n, "shouldRetry": false,
+            "reason": "invalid_sequence", "errorMessage": "x".repeat(150), "sourceDoId": "s"}),
+        )
+    };
+    let greeting: Vec<_> = (1..=10_000).map(closed).chain([answer("b10001")]).collect();
+    conns.answer_all(CONN, ticket, greeting, START, &mut out);
+    assert_eq!(out.len(), 10_001);
+    assert!(out.iter().all(|command| matches!(command, Command::Send { .. })), "{:?}", out.last());
+}
+
+#[test]
+fn a_peer_may_have_thousands_of_messages_unanswered() {
+    let (mut conns, mut out) = (Conns::default(), Vec::new());
+    conns.open(CONN, &Peer::default(), None);
+    let tickets: Vec<_> = (0..5_000).map(|_| conns.ticket(CONN)).collect();
+    conns.answer(CONN, tickets[0], answer("b1"), START, &mut out);
+    assert_eq!(out.len(), 1);
+    assert!(matches!(out[0], Command::Send { .. }), "{out:?}");
+}

@@ -8,7 +8,7 @@ use crate::ingest::conn::Ticket;
 use crate::ingest::source::{Greeting, Hello};
 use crate::wire::NackReason;
 use crate::wire::client::Connect;
-use crate::wire::server::{AckStatus, BufferStats, LakeState, Nack, ServerMessage, Status};
+use crate::wire::server::{AckStatus, BufferStats, LakeState, ServerMessage, Status};
 
 impl Ingest {
     /// A source introduces itself: it is told of holes that were closed, its resume number, the state, and what is
@@ -76,22 +76,10 @@ impl Ingest {
 
     fn turn_away(&mut self, conn: ConnId, ticket: Ticket, connect: &Connect, most: usize, cx: &mut Context<'_>) {
         self.count_nack(NackReason::ConnectionLimit);
-        let nack = ServerMessage::Nack(Nack {
-            timestamp: cx.wall.0,
-            correlation_id: connect.correlation_id.clone(),
-            sequence_number: 0,
-            reason: NackReason::ConnectionLimit,
-            error_message: format!(
-                "source {:?} has {most} connections, the most there may be: close one",
-                connect.source_do_id
-            ),
-            should_retry: true,
-            retry_delay_ms: Some(cx.config.max_retry_delay_ms),
-            max_size: None,
-            source_do_id: Some(connect.source_do_id.clone()),
-            source_epoch: connect.source_epoch.clone(),
-            through_sequence: None,
-        });
+        let message =
+            format!("source {:?} has {most} connections, the most there may be: close one", connect.source_do_id);
+        let delay_ms = Some(cx.config.max_retry_delay_ms);
+        let nack = answers::nack_connect(connect, NackReason::ConnectionLimit, message, delay_ms, cx);
         self.conns.answer(conn, ticket, nack, cx.now, cx.out);
         self.conns.shut(conn, "too many connections of this source", cx.out);
     }

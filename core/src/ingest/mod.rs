@@ -98,6 +98,22 @@ pub(crate) struct SourceState {
 enum Input {
     Connect(ConnId, Ticket, Connect),
     Batch(Arrived),
+    Refused(RefusedForGood),
+}
+
+/// A batch that was refused before its source was asked. If that is sparse it has to know, or what comes next would cover
+/// the batch, and a repaired one be called a duplicate.
+#[derive(Debug)]
+pub(crate) struct RefusedForGood {
+    pub(crate) source: String,
+    /// The epoch that it belongs to.
+    pub(crate) epoch: String,
+    /// Its number, if it has one that can be read.
+    pub(crate) number: Option<u64>,
+    /// First and last event, if they can be read.
+    pub(crate) events: Option<(u64, u64)>,
+    /// Whether its epoch is sparse, if this is the first of it.
+    pub(crate) sparse: bool,
 }
 
 /// A batch on its way in. What its connection said counts as it was when the batch came: it may wait for its source,
@@ -251,7 +267,10 @@ impl Ingest {
     fn enter(&mut self, source: &str, input: Input, cx: &mut Context<'_>) {
         match self.slot(source, cx) {
             Slot::Loading(waiting) => waiting.push(input),
-            Slot::Ready(_) => self.handle(input, cx),
+            Slot::Ready(_) => {
+                self.handle(input, cx);
+                self.let_go(source);
+            }
         }
     }
 
@@ -259,6 +278,7 @@ impl Ingest {
         match input {
             Input::Connect(conn, ticket, connect) => self.greet(conn, ticket, connect, cx),
             Input::Batch(arrived) => self.arrive(arrived, cx),
+            Input::Refused(refused) => self.note_refused(&refused, cx),
         }
     }
 
@@ -300,6 +320,7 @@ impl Ingest {
         for input in waiting {
             self.handle(input, cx);
         }
+        self.let_go(&name);
     }
 
     /// Sockets that outlived the machine belong to their source again.

@@ -25,10 +25,9 @@ impl World {
         }
         self.check_each_is_applied();
         let hints: Vec<(String, String)> = self.view.metadata().cloned().collect();
-        for (table, location) in hints {
-            if self.broken_table == Some(table.as_str()) || self.is_cut_short {
-                continue;
-            }
+        // A stop waits for nothing while the store fails.
+        let waits = self.broken_table.is_none() && !self.is_cut_short;
+        for (_, location) in hints.into_iter().filter(|_| waits) {
             let Some((folder, file)) = location.rsplit_once('/') else { continue };
             let key = format!("{folder}/version-hint.text");
             let Some(key) = key.strip_prefix(self.location.as_str()).and_then(|key| key.strip_prefix('/')) else {

@@ -117,7 +117,9 @@ impl World {
         let Some(stream) = self.truth.find(&source, &epoch) else {
             return self.fail("refusal", format!("{source:?} epoch {epoch:?} was never made up"));
         };
-        if !self.plan.holes_close && !self.truth.streams[stream].is_over {
+        let of = &self.truth.streams[stream];
+        // What could not be read and was then passed over is named, too, if it was awaited before.
+        if !self.plan.holes_close && !of.is_over && !of.may_overtake {
             return self.fail(
                 "refusal",
                 format!("stream {stream}: a hole was closed before its time: {}", nack.error_message),

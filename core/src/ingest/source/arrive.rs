@@ -6,7 +6,7 @@ use super::epoch::Epoch;
 use super::sparse::{AWAITED_MAX, Awaited};
 use super::{BatchHead, Fingerprint, Opening, Place, Refusal, Saving, Source};
 use crate::event::ConnId;
-use crate::limits::{CLOSED_RANGES_MAX, EPOCHS_PER_SOURCE_MAX, OPEN_HOLES_MAX, TAKEN_RANGES_MAX};
+use crate::limits::{CLOSED_RANGES_MAX, EPOCHS_PER_SOURCE_MAX, OPEN_HOLES_MAX, SEQUENCE_MAX, TAKEN_RANGES_MAX};
 use crate::time::MachineTime;
 use crate::wire::batch::EventView;
 
@@ -53,9 +53,9 @@ pub struct Arrival<'a> {
 pub struct Refused<'a> {
     /// Its epoch.
     pub epoch: &'a str,
-    /// Its number.
-    pub number: u64,
-    /// First and last event, as far as they could be read.
+    /// Its number. `None`: it has none, or it could not be read; then it is taken for the next.
+    pub number: Option<u64>,
+    /// First and last event. `None`: they could not be read.
     pub events: Option<(u64, u64)>,
     /// Whether it may come again.
     pub retry: bool,
@@ -132,18 +132,31 @@ impl Source {
     pub fn refused(&mut self, refused: &Refused<'_>, now: MachineTime, rules: &Rules) {
         self.count(now);
         let Refused { epoch: name, number, events, retry, sparse } = *refused;
-        if !retry {
-            self.give_up(name, number);
-        }
-        let Some(events) = events else { return };
         let index = self.find(name);
-        if let Some(epoch) = index.map(|index| &mut self.epochs[index]).filter(|_| retry) {
+        if let Some(epoch) = index.map(|index| &mut self.epochs[index])
+            && let Some(events) = events.filter(|_| retry)
+        {
             epoch.clocks.pause(events.0, events.1, now.after_ms(rules.refusal_pause_ms));
         }
         let known = index.map(|index| &self.epochs[index]);
-        let sparse = known.map_or(sparse, |epoch| epoch.opening.sparse);
-        let is_new = known.is_none_or(|epoch| events.1 >= epoch.all.complete_end());
-        if sparse && is_new {
+        let is_over = index.is_some_and(|index| index + 1 < self.epochs.len());
+        if is_over || !known.map_or(sparse, |epoch| epoch.opening.sparse) {
+            return;
+        }
+        let next = known.map_or(0, |epoch| epoch.all.highest_batch()) + 1;
+        let number = number.unwrap_or(next);
+        if !retry && let Some(is_changed) = self.awaited.give_up(name, number) {
+            self.unsaved |= is_changed;
+            return;
+        }
+        let is_new = match (known, events) {
+            (None, _) => true,
+            (Some(epoch), Some(events)) => events.1 >= epoch.all.complete_end(),
+            (Some(_), None) => number >= next,
+        };
+        let unread = (known.map_or(0, |epoch| epoch.all.complete_end()), SEQUENCE_MAX);
+        let events = events.unwrap_or(unread);
+        if is_new && !(mutant!(UnreadBatchForgotten) && events.1 == SEQUENCE_MAX) {
             self.awaited.insert(Awaited { epoch: name.into(), number, events, since: now, given_up: !retry });
             self.unsaved = true;
         }
@@ -158,7 +171,7 @@ impl Source {
 
     /// A batch was refused without retry: if it was awaited, it no longer is.
     fn give_up(&mut self, epoch: &str, number: u64) {
-        self.unsaved |= self.awaited.give_up(epoch, number);
+        self.unsaved |= self.awaited.give_up(epoch, number).unwrap_or(false);
     }
 
     fn judge(&self, arrival: &Arrival<'_>, now: MachineTime, rules: &Rules) -> Verdict {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::head::{BatchHead, Opening, Place};
 use super::holes::HoleClocks;
 use crate::ingest::frontier::{ClosedGaps, Frontier, Gap};
+use crate::limits::CLOSED_RANGES_MAX;
 use crate::time::MachineTime;
 
 /// One life of a source's numbering.
@@ -93,6 +94,21 @@ impl Epoch {
     pub(super) fn apply(&mut self, head: &BatchHead) {
         self.opened = true;
         cover(&mut self.durable, head, &self.closed);
+    }
+
+    /// Where nothing is compared a batch covers all below it. What has not come of that is given up, and no batch of it
+    /// named: it may come while nothing is compared, and is refused after, not called a duplicate.
+    pub(super) fn close_below(&mut self, head: &BatchHead) {
+        let Some(below) = head.first.checked_sub(1) else { return };
+        let mut missing = self.durable.uncovered(self.durable.complete_end(), below);
+        if self.durable.touches(head.number, head.first, &self.closed) {
+            missing.retain(|(_, last)| *last != below);
+        }
+        for events in missing {
+            if self.closed.len() < CLOSED_RANGES_MAX {
+                self.closed.insert(Gap { events, batches: None });
+            }
+        }
     }
 
     /// Lets the clocks follow the holes.

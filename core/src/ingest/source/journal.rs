@@ -185,6 +185,9 @@ impl Source {
             for gap in self.awaited.came(head) {
                 self.pass_over(index, gap);
             }
+            if !self.epochs[index].opening.sparse {
+                self.epochs[index].close_below(head);
+            }
         }
         self.epochs[index].apply(head);
     }

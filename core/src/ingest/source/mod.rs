@@ -217,9 +217,10 @@ impl Source {
         self.epochs.iter().any(|epoch| !epoch.clocks.is_empty())
     }
 
-    /// Whether it may leave memory: all is in the control row.
+    /// Whether it may leave memory: all is in the control row. One that awaits refused batches stays, since the row that
+    /// says so may be on its way.
     pub fn is_at_rest(&self) -> bool {
-        self.held.is_empty() && !self.unsaved
+        self.held.is_empty() && !self.unsaved && self.awaited.is_empty()
     }
 
     /// The highest accepted batch with no open hole below it, or the base. `None`: the epoch is not known, so that its
@@ -256,7 +257,10 @@ impl Source {
     pub fn flushable_at(&self, place: Place) -> Option<(usize, u64, Place)> {
         let held = self.held.get(&place).filter(|held| held.saving == Saving::Applied)?;
         let below_hole = held.head.first < self.epochs[held.epoch].durable.complete_end() || mutant!(FlushAboveHole);
-        below_hole.then_some((held.epoch, held.head.first, place))
+        // Of a batch that was cut anew, what came before takes effect with the batches that brought it.
+        let taken = held.head.taken.as_ref().and_then(|taken| taken.first());
+        let counts_from = taken.map_or(held.head.first, |range| range.0);
+        below_hole.then_some((held.epoch, counts_from, place))
     }
 
     /// All batches in the journal or on their way there, by place.

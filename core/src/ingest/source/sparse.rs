@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::head::BatchHead;
 use crate::ingest::frontier::Gap;
+use crate::limits::SEQUENCE_MAX;
 use crate::time::MachineTime;
 
 /// Refused batches of one source that are remembered: more than a producer of ours has on its way.
@@ -16,7 +17,7 @@ pub(super) const AWAITED_MAX: usize = 256;
 pub(super) struct Awaited {
     pub(super) epoch: Arc<str>,
     pub(super) number: u64,
-    /// First and last event.
+    /// First and last event; up to [`SEQUENCE_MAX`] where it could not be read.
     pub(super) events: (u64, u64),
     /// When it was refused last; if only for another that had to come first, when that one was.
     pub(super) since: MachineTime,
@@ -64,10 +65,15 @@ impl AwaitedBatches {
         below.filter(|awaited| awaited.blocks(now, window_ms)).find(|awaited| !has_come(awaited.number))
     }
 
-    /// A batch was refused without retry. Returns whether that changes anything.
-    pub(super) fn give_up(&mut self, epoch: &str, number: u64) -> bool {
-        let awaited = self.0.iter_mut().find(|awaited| *awaited.epoch == *epoch && awaited.number == number);
-        awaited.is_some_and(|awaited| !std::mem::replace(&mut awaited.given_up, true))
+    /// A batch was refused without retry. Returns whether that changes anything; `None` if it was not awaited.
+    pub(super) fn give_up(&mut self, epoch: &str, number: u64) -> Option<bool> {
+        let awaited = self.0.iter_mut().find(|awaited| *awaited.epoch == *epoch && awaited.number == number)?;
+        Some(!std::mem::replace(&mut awaited.given_up, true))
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The producer says that it has acks up to `last_ack`. Returns whether that changes anything.
@@ -95,12 +101,17 @@ impl AwaitedBatches {
                 return false;
             }
             let (number, (first, last)) = (awaited.number, awaited.events);
-            if first < head.first {
+            // What could not be read may hold any event above those that had come.
+            let is_vague = last == SEQUENCE_MAX;
+            if first < head.first && !(is_vague && head.number < number) {
                 let events = (first, last.min(head.first - 1));
-                passed_over.push(Gap { events, batches: Some((number, number)) });
+                // Its own nack named it, if it had a number at all.
+                let batches = (!is_vague).then_some((number, number));
+                passed_over.push(Gap { events, batches });
             }
             awaited.events.0 = first.max(head.last.saturating_add(1));
-            last > head.last && !(mutant!(SparseRestForgotten) && first <= head.last)
+            let is_over = is_vague && number < head.number;
+            last > head.last && !is_over && !(mutant!(SparseRestForgotten) && first <= head.last)
         });
         without_overlaps(passed_over)
     }

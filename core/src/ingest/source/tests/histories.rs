@@ -187,8 +187,13 @@ impl World {
                     let made = &self.made[index.index(self.made.len())];
                     let events = Some((made.events[0], *made.events.last().expect("not empty")));
                     let epoch = &self.epoch_names[made.epoch];
-                    let refused =
-                        super::super::Refused { epoch, number: made.number, events, retry: true, sparse: self.sparse };
+                    let refused = super::super::Refused {
+                        epoch,
+                        number: Some(made.number),
+                        events,
+                        retry: true,
+                        sparse: self.sparse,
+                    };
                     self.source.refused(&refused, self.now, &self.rules);
                 }
             }

@@ -251,3 +251,37 @@ fn new_events_in_too_many_pieces_are_refused() {
     let answer = lab.send(1_000, 1, 1_300);
     assert!(answer.starts_with("never: the new events of batch 1000 fill more than 64 holes at once"), "{answer}");
 }
+
+#[test]
+fn event_0_is_awaited_where_just_its_batch_is_missing() {
+    let mut lab = Lab::new();
+    assert_eq!(lab.send(2, 1, 10), "taken 10, behind a hole");
+    assert_eq!(lab.send(1, 0, 0), "taken 1");
+    let mut lab = Lab::new();
+    assert_eq!(lab.send(3, 1, 10), "taken 10", "no event is left for two batches below it");
+}
+
+#[test]
+fn a_hole_that_was_open_while_nothing_was_compared_is_never_called_a_duplicate() {
+    let mut lab = Lab::new();
+    lab.fill(&[(1, 1, 10), (3, 21, 30)]);
+    lab.rules.deduplicate = false;
+    lab.fill(&[(5, 41, 50), (6, 51, 60)]);
+    lab.restart();
+    lab.rules.deduplicate = true;
+    for (number, first) in [(2, 11), (4, 31)] {
+        assert!(lab.send(number, first, first + 9).starts_with("never: event "), "batch {number}");
+    }
+    assert_eq!(lab.send(7, 61, 70), "taken 10");
+}
+
+#[test]
+fn what_a_batch_that_was_cut_anew_brings_takes_effect_after_what_came_before() {
+    let mut lab = Lab::new();
+    lab.fill(&[(1, 1, 10), (2, 11, 15), (3, 16, 30)]);
+    assert_eq!(lab.send(4, 11, 40), "taken 10, 20 repeats");
+    lab.restart();
+    let mut ready: Vec<_> = (0..4).filter_map(|place| lab.source.flushable_at(place)).collect();
+    ready.sort_unstable();
+    assert_eq!(ready.iter().map(|(.., place)| *place).collect::<Vec<_>>(), [0, 1, 2, 3]);
+}

@@ -129,7 +129,7 @@ impl Lab {
     }
 
     pub(super) fn refuse(&mut self, number: u64, events: (u64, u64), retry: bool) {
-        let refused = Refused { epoch: "e", number, events: Some(events), retry, sparse: true };
+        let refused = Refused { epoch: "e", number: Some(number), events: Some(events), retry, sparse: true };
         self.source.refused(&refused, self.now, &self.rules);
     }
 

@@ -149,7 +149,7 @@ fn a_nack_without_retry_ends_the_waiting() {
 #[test]
 fn a_nack_without_retry_of_what_could_not_be_read_ends_the_waiting() {
     let mut lab = refused();
-    let unreadable = Refused { epoch: "e", number: 20, events: None, retry: false, sparse: true };
+    let unreadable = Refused { epoch: "e", number: Some(20), events: None, retry: false, sparse: true };
     lab.source.refused(&unreadable, lab.now, &lab.rules);
     assert_eq!(lab.send_as(sparse(30, 301, 310)), "taken 10");
 }
@@ -279,4 +279,34 @@ fn what_was_awaited_of_an_epoch_ends_with_it() {
     let mut lab = refused();
     assert_eq!(lab.send_as(Sent { epoch: "f", ..sparse(1, 1, 10) }), "taken 10");
     assert!(lab.send_as(sparse(30, 301, 310)).starts_with("never: epoch \"e\" ended"));
+}
+
+#[test]
+fn a_batch_that_could_not_be_read_and_was_passed_over_is_never_called_a_duplicate() {
+    for number in [Some(20), None] {
+        let mut lab = Lab::new();
+        assert_eq!(lab.send_as(sparse(10, 101, 110)), "taken 10");
+        let unreadable = Refused { epoch: "e", number, events: None, retry: false, sparse: true };
+        lab.source.refused(&unreadable, lab.now, &lab.rules);
+        lab.save();
+        lab.restart();
+        assert_eq!(lab.send_as(sparse(30, 301, 310)), "taken 10");
+        assert!(lab.send_as(sparse(20, 201, 203)).starts_with("never: event 201 of batch 20 came too late"));
+        // It is settled, and costs no later jump anything.
+        assert_eq!(lab.send_as(sparse(40, 401, 410)), "taken 10");
+        assert_eq!(lab.source.counters().holes_closed, 1);
+    }
+}
+
+#[test]
+fn a_batch_that_could_not_be_read_is_taken_when_it_is_repaired_in_time() {
+    for number in [Some(20), None] {
+        let mut lab = Lab::new();
+        assert_eq!(lab.send_as(sparse(10, 101, 110)), "taken 10");
+        let unreadable = Refused { epoch: "e", number, events: None, retry: false, sparse: true };
+        lab.source.refused(&unreadable, lab.now, &lab.rules);
+        assert_eq!(lab.send_as(sparse(20, 111, 113)), "taken 3");
+        assert_eq!(lab.send_as(sparse(30, 301, 310)), "taken 10");
+        assert_eq!(lab.source.counters().holes_closed, 0);
+    }
 }
