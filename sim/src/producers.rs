@@ -227,8 +227,7 @@ impl World {
                 let sockets = if strays { &others } else { &open };
                 let conn = *self.chance.work.at("which socket").pick(sockets);
                 self.truth.streams[stream].batches[batch].state = State::Sent(self.now);
-                let may_spoil = !self.is_calm && (!is_sparse || self.truth.streams[stream].may_overtake);
-                if may_spoil && self.chance.work.at("spoilt").chance(self.faults.malformed) {
+                if !self.is_calm && self.chance.work.at("spoilt").chance(self.faults.malformed) {
                     self.count("batch spoilt");
                     self.truth.streams[stream].batches[batch].is_spoilt = true;
                     let frame = self.batch_frame(conn, stream, batch, "[7]");
@@ -435,7 +434,7 @@ impl World {
         let now = self.now;
         for stream in &self.producers[producer].streams {
             let stream = &mut self.truth.streams[*stream];
-            if stream.is_eager {
+            if stream.is_eager || (stream.is_sparse && self.is_calm) {
                 for (_, batch) in stream.unsettled().filter(|(_, batch)| !batch.state.is_final()) {
                     batch.state = State::Due(now);
                 }

@@ -239,10 +239,7 @@ impl Truth {
         if is_sparse {
             sequence += rng.at("sparse event").below(100);
         }
-        // Event 0 is all of the first batch only where every batch has just one event, so that the second cannot be
-        // taken for one that has the number of its last event.
-        let is_full = events.len() as u64 == plan.batch_events_max && last.is_none();
-        for _ in u64::from(is_full)..rng.at("events").between(1, plan.batch_events_max) {
+        for _ in 0..rng.at("events").between(1, plan.batch_events_max) {
             sequence +=
                 1 + if rng.at("gap").chance(plan.number_jumps / 4) { rng.at("gap by").between(1, 3) } else { 0 };
             events.push(self.make_event(stream, sequence, plan, now_ms, false, rng));

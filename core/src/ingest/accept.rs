@@ -93,9 +93,8 @@ impl Ingest {
 
     /// A batch came, on a socket or by `POST /cdc`.
     pub(crate) fn take(&mut self, arrived: Arrived, cx: &mut Context<'_>) {
-        let impossible = arrived.batch.tables.iter().find_map(|name| split_table_name(name).err());
-        if let Some(error) = impossible {
-            let refused = Refused::finally(NackReason::InvalidFormat, error.to_string());
+        if let Some(problem) = impossible(&arrived.batch) {
+            let refused = Refused::finally(NackReason::InvalidFormat, problem);
             self.refuse(&arrived, &refused, cx);
             let batch = &arrived.batch;
             let refused = RefusedForGood {
@@ -452,6 +451,18 @@ impl Ingest {
             self.let_go(&name);
         }
     }
+}
+
+/// Why a batch can never be taken, whatever its source has sent.
+fn impossible(batch: &CdcBatch) -> Option<String> {
+    let name = batch.tables.iter().find_map(|name| split_table_name(name).err());
+    // A second batch that overtook it would cover it, for nothing tells whether events begin with 0 or 1.
+    let is_0 = batch.last_event_sequence == 0;
+    let alone = || {
+        "lastEventSequence: expected at least 1, got 0: number events from 1, or send event 0 with those after it"
+            .to_owned()
+    };
+    name.map(|error| error.to_string()).or_else(|| is_0.then(alone))
 }
 
 fn from_refusal(refusal: &Refusal, cx: &mut Context<'_>) -> Refused {

@@ -13,7 +13,7 @@ impl World {
             for at in 0..self.truth.streams[stream].batches.len() {
                 let batch = &self.truth.streams[stream].batches[at];
                 let whole = batch.events.iter().all(|uid| self.view.events.contains(uid) || self.is_broken(*uid));
-                if batch.state == State::Acked && !whole && !self.is_overtaken(stream, at) {
+                if batch.state == State::Acked && !whole && !self.may_be_passed_over(stream, at) {
                     let message = format!("batch {} of stream {stream} is acked and not in the lake", batch.number);
                     return self.fail("liveness", message);
                 }

@@ -26,7 +26,7 @@ impl World {
                 && batch.state != State::Refused
                 && !told.is_some_and(|told| told.contains(&(stream, batch.number)))
                 && (is_heard || !batch.closed)
-                && !self.is_overtaken(stream, at)
+                && !self.may_be_passed_over(stream, at)
             {
                 let message =
                     format!("mark {mark} of stream {stream}: event {} is not in the lake", describe(*uid, &self.truth));

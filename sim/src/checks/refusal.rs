@@ -6,6 +6,7 @@ use dolake_core::event::ConnId;
 use dolake_core::wire::NackReason;
 use dolake_core::wire::server::Nack;
 
+use crate::truth::Batch;
 use crate::world::{Tag, World};
 
 /// Batches of a source whose hashes are kept in any case.
@@ -69,7 +70,7 @@ impl World {
         let holes_close = self.plan.holes_close;
         let over = self.truth.streams[stream].is_over;
         let remembered = self.is_remembered(stream, batch);
-        let overtaken = self.is_overtaken(stream, batch);
+        let overtaken = self.may_be_passed_over(stream, batch);
         let of = &mut self.truth.streams[stream];
         // Without an epoch, a batch that is covered and not known may be that of a producer that started over.
         let events = &of.batches[batch].events;
@@ -118,8 +119,10 @@ impl World {
             return self.fail("refusal", format!("{source:?} epoch {epoch:?} was never made up"));
         };
         let of = &self.truth.streams[stream];
-        // What could not be read and was then passed over is named, too, if it was awaited before.
-        if !self.plan.holes_close && !of.is_over && !of.may_overtake {
+        // What could not be read and was then passed over is named, too.
+        let is_spoilt = |batch: &Batch| batch.is_spoilt && (nack.sequence_number..=last).contains(&batch.number);
+        let is_passed_over = of.is_sparse && of.batches.iter().any(is_spoilt);
+        if !self.plan.holes_close && !of.is_over && !is_passed_over {
             return self.fail(
                 "refusal",
                 format!("stream {stream}: a hole was closed before its time: {}", nack.error_message),

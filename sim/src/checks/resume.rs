@@ -14,7 +14,7 @@ impl World {
             // What the producer itself calls acked needs no naming.
             let known = batch.state == State::Refused || told.contains(&(stream, batch.number));
             let known = known || (self.truth.applies_each && !batch.acked);
-            let is_lost = || self.lost_event(stream, at).is_some() && !self.is_overtaken(stream, at);
+            let is_lost = || self.lost_event(stream, at).is_some() && !self.may_be_passed_over(stream, at);
             if batch.number <= resume && !known && is_lost() {
                 let message = format!("ok {resume} of stream {stream} passes batch {}, which is nowhere", batch.number);
                 return self.fail("resume", message);

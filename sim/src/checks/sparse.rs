@@ -6,6 +6,13 @@
 use crate::world::World;
 
 impl World {
+    /// Whether a batch may have been passed over by its own producer's doing: it came too late, or it was sent first as
+    /// what no batch is, and others after it.
+    pub(crate) fn may_be_passed_over(&self, stream: usize, batch: usize) -> bool {
+        let of = &self.truth.streams[stream];
+        (of.is_sparse && of.batches[batch].is_spoilt) || self.is_overtaken(stream, batch)
+    }
+
     /// Whether a batch came too late by its own producer's doing: a later one was durable before it.
     pub(crate) fn is_overtaken(&self, stream: usize, batch: usize) -> bool {
         let of = &self.truth.streams[stream];

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::epoch::Epoch;
-use super::sparse::{AWAITED_MAX, Awaited};
+use super::sparse::{AWAITED_MAX, Awaited, UNNUMBERED_END, UNREAD_END};
 use super::{BatchHead, Fingerprint, Opening, Place, Refusal, Saving, Source};
 use crate::event::ConnId;
-use crate::limits::{CLOSED_RANGES_MAX, EPOCHS_PER_SOURCE_MAX, OPEN_HOLES_MAX, SEQUENCE_MAX, TAKEN_RANGES_MAX};
+use crate::limits::{CLOSED_RANGES_MAX, EPOCHS_PER_SOURCE_MAX, OPEN_HOLES_MAX, TAKEN_RANGES_MAX};
 use crate::time::MachineTime;
 use crate::wire::batch::EventView;
 
@@ -143,8 +143,13 @@ impl Source {
         if is_over || !known.map_or(sparse, |epoch| epoch.opening.sparse) {
             return;
         }
+        let is_numbered = number.is_some();
+        if !is_numbered && self.epochs.is_empty() {
+            // Nothing is kept for a source of which nothing was ever taken: its name may be anything.
+            return;
+        }
         let next = known.map_or(0, |epoch| epoch.all.highest_batch()) + 1;
-        let number = number.unwrap_or(next);
+        let number = number.unwrap_or_else(|| next.max(self.awaited.highest(name) + 1));
         if !retry && let Some(is_changed) = self.awaited.give_up(name, number) {
             self.unsaved |= is_changed;
             return;
@@ -154,9 +159,9 @@ impl Source {
             (Some(epoch), Some(events)) => events.1 >= epoch.all.complete_end(),
             (Some(_), None) => number >= next,
         };
-        let unread = (known.map_or(0, |epoch| epoch.all.complete_end()), SEQUENCE_MAX);
-        let events = events.unwrap_or(unread);
-        if is_new && !(mutant!(UnreadBatchForgotten) && events.1 == SEQUENCE_MAX) {
+        let from = known.map_or(0, |epoch| epoch.all.complete_end());
+        let events = events.unwrap_or((from, if is_numbered { UNREAD_END } else { UNNUMBERED_END }));
+        if is_new && !(mutant!(UnreadBatchForgotten) && events.1 >= UNNUMBERED_END) {
             self.awaited.insert(Awaited { epoch: name.into(), number, events, since: now, given_up: !retry });
             self.unsaved = true;
         }

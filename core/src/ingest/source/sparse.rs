@@ -12,12 +12,18 @@ use crate::time::MachineTime;
 /// Refused batches of one source that are remembered: more than a producer of ours has on its way.
 pub(super) const AWAITED_MAX: usize = 256;
 
+/// Last event of a batch that could not be read: it may hold any.
+pub(super) const UNREAD_END: u64 = SEQUENCE_MAX;
+
+/// The same, of one whose number could not be read or that has none: it stands as the next.
+pub(super) const UNNUMBERED_END: u64 = SEQUENCE_MAX - 1;
+
 /// A batch of a sparse epoch that was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Awaited {
     pub(super) epoch: Arc<str>,
     pub(super) number: u64,
-    /// First and last event; up to [`SEQUENCE_MAX`] where it could not be read.
+    /// First and last event; or the first that it may hold, and [`UNREAD_END`] or [`UNNUMBERED_END`].
     pub(super) events: (u64, u64),
     /// When it was refused last; if only for another that had to come first, when that one was.
     pub(super) since: MachineTime,
@@ -71,6 +77,11 @@ impl AwaitedBatches {
         Some(!std::mem::replace(&mut awaited.given_up, true))
     }
 
+    /// The highest number of an epoch.
+    pub(super) fn highest(&self, epoch: &str) -> u64 {
+        self.0.iter().filter(|awaited| *awaited.epoch == *epoch).map(|awaited| awaited.number).max().unwrap_or(0)
+    }
+
     /// Whether there is none.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -102,11 +113,10 @@ impl AwaitedBatches {
             }
             let (number, (first, last)) = (awaited.number, awaited.events);
             // What could not be read may hold any event above those that had come.
-            let is_vague = last == SEQUENCE_MAX;
+            let is_vague = last >= UNNUMBERED_END;
             if first < head.first && !(is_vague && head.number < number) {
                 let events = (first, last.min(head.first - 1));
-                // Its own nack named it, if it had a number at all.
-                let batches = (!is_vague).then_some((number, number));
+                let batches = (last != UNNUMBERED_END).then_some((number, number));
                 passed_over.push(Gap { events, batches });
             }
             awaited.events.0 = first.max(head.last.saturating_add(1));

@@ -253,15 +253,6 @@ fn new_events_in_too_many_pieces_are_refused() {
 }
 
 #[test]
-fn event_0_is_awaited_where_just_its_batch_is_missing() {
-    let mut lab = Lab::new();
-    assert_eq!(lab.send(2, 1, 10), "taken 10, behind a hole");
-    assert_eq!(lab.send(1, 0, 0), "taken 1");
-    let mut lab = Lab::new();
-    assert_eq!(lab.send(3, 1, 10), "taken 10", "no event is left for two batches below it");
-}
-
-#[test]
 fn a_hole_that_was_open_while_nothing_was_compared_is_never_called_a_duplicate() {
     let mut lab = Lab::new();
     lab.fill(&[(1, 1, 10), (3, 21, 30)]);

@@ -310,3 +310,16 @@ fn a_batch_that_could_not_be_read_is_taken_when_it_is_repaired_in_time() {
         assert_eq!(lab.source.counters().holes_closed, 0);
     }
 }
+
+#[test]
+fn what_has_no_number_stands_after_all_that_is_awaited() {
+    let mut lab = refused();
+    lab.refuse(11, (111, 112), true);
+    let unreadable = Refused { epoch: "e", number: None, events: None, retry: false, sparse: true };
+    lab.source.refused(&unreadable, lab.now, &lab.rules);
+    assert!(lab.send_as(sparse(30, 301, 310)).contains("before batch 11"));
+    assert_eq!(lab.send_as(sparse(11, 111, 112)), "taken 2");
+    assert_eq!(lab.send_as(sparse(20, 201, 210)), "taken 10");
+    assert_eq!(lab.send_as(sparse(30, 301, 310)), "taken 10");
+    assert!(lab.send_as(sparse(22, 221, 223)).starts_with("never: event 221 of batch 22 came too late"));
+}
