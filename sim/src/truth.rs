@@ -1,6 +1,6 @@
 //! What producers made up: every event with all that it must become in the lake, and every batch with its fate.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
@@ -14,11 +14,8 @@ pub const TABLES: [&str; 3] = ["users", "orders", "shop.items"];
 /// The name of a table or operation. (Under a name of its own, or serde takes it for a part of what it reads.)
 pub type Word = &'static str;
 
-/// Events of earlier batches that one may begin with: all of its events must fit into a message.
+/// Events of the batch before that one may begin with: all of its events must fit into a message.
 const OVERLAP_MAX: usize = 12;
-
-/// Batches whose events a later one may repeat.
-const RECENT: usize = 1;
 
 /// Names an event in the whole run; its row carries it.
 pub type Uid = u64;
@@ -148,6 +145,11 @@ impl Stream {
         self.batches.iter_mut().enumerate().skip(self.settled)
     }
 
+    /// Whether a batch was sent first as what no batch is, so that others may have passed over it.
+    pub fn may_pass_over(&self, batch: &Batch) -> bool {
+        self.is_sparse && batch.is_spoilt
+    }
+
     /// Whether it ended before all was sent: what lies above a hole waits longer than a run lasts, for nobody is connected.
     pub fn left_a_hole(&self) -> bool {
         self.is_over && self.batches.iter().any(|batch| !batch.acked)
@@ -231,9 +233,8 @@ impl Truth {
         if let Some(last) = &last
             && rng.at("overlap").chance(plan.overlap)
         {
-            let recent = self.recent(stream);
-            let again = rng.at("overlap by").between(1, recent.len().min(OVERLAP_MAX) as u64) as usize;
-            events.extend(&recent[recent.len() - again..]);
+            let again = rng.at("overlap by").between(1, last.events.len().min(OVERLAP_MAX) as u64) as usize;
+            events.extend(&last.events[last.events.len() - again..]);
             sequence = last.range.1;
         }
         if is_sparse {
@@ -271,14 +272,6 @@ impl Truth {
         let bytes = self.events_json(&self.streams[stream].batches[index].events).len() as u64;
         self.streams[stream].batches[index].events_bytes = bytes;
         index
-    }
-
-    /// The events of a stream's last three batches, each once.
-    fn recent(&self, stream: usize) -> Vec<Uid> {
-        let last = self.streams[stream].batches.iter().rev().take(RECENT);
-        let events: BTreeMap<u64, Uid> =
-            last.flat_map(|batch| &batch.events).map(|uid| (self.events[*uid as usize].sequence, *uid)).collect();
-        events.into_values().collect()
     }
 
     /// Makes up other events with the numbers of a batch.

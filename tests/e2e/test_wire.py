@@ -416,3 +416,29 @@ def test_a_sparse_post_that_was_malformed_and_passed_over_is_refused(server):
     assert post([{**insert(201), "operation": "MERGE"}]).status == 400
     assert post(inserts(301, 310)).status == 200
     assert post(inserts(201, 203)).status == 409
+
+
+ZERO_ALONE = "lastEventSequence: expected at least 1, got 0: number events from 1, or send event 0 with those after it"
+
+
+def test_event_0_comes_with_others(server):
+    with Socket(server) as socket:
+        socket.hello("a")
+        nack = socket.batch("a", 1, [insert(0)])
+        assert (nack["reason"], nack["errorMessage"], nack["shouldRetry"]) == ("invalid_format", ZERO_ALONE, False)
+        assert socket.batch("a", 1, [insert(0), insert(1)])["status"] == "buffered"
+    answer = server.post("/cdc", {"events": [insert(0)]}, headers={"X-Client-ID": "b"})
+    assert (answer.status, answer.json["error"]["message"]) == (400, ZERO_ALONE)
+
+
+def test_a_source_that_only_repeats_itself_leaves_memory(server):
+    def post():
+        return server.post("/cdc", {"events": inserts(1, 10), "sequenceNumber": 1, "sourceEpoch": "e"},
+                           headers={"X-Client-ID": "a"}).json
+
+    assert post()["eventsAccepted"] == 10
+    assert [source["id"] for source in server.status()["sourceStates"]] == ["a"]
+    server.flush()
+    assert server.status()["sourceStates"] == []
+    assert post()["duplicates"] == 10
+    assert server.status()["sourceStates"] == []

@@ -2,10 +2,10 @@
 
 use crate::context::Context;
 use crate::event::ConnId;
-use crate::ingest::Ingest;
 use crate::ingest::answers;
 use crate::ingest::conn::Ticket;
 use crate::ingest::source::{Greeting, Hello};
+use crate::ingest::{Ingest, Slot};
 use crate::wire::NackReason;
 use crate::wire::client::Connect;
 use crate::wire::server::{AckStatus, BufferStats, LakeState, ServerMessage, Status};
@@ -21,13 +21,14 @@ impl Ingest {
         let name = connect.source_do_id.clone();
         let most = usize::try_from(cx.config.max_connections_per_source).unwrap_or(usize::MAX);
         // One of another source, that only brought batches of this one, is not of this source.
-        let is_other = |of: ConnId| of != conn && self.conns.introduction(of).is_some_and(|said| said.source == name);
-        let others = self.connections(&name).filter(|of| is_other(*of)).count();
-        if others >= most {
+        let Some(Slot::Ready(state)) = self.sources.get_mut(&name) else {
+            panic!("source {name:?} is loaded before its messages are handled");
+        };
+        let introduced = |of: &ConnId| self.conns.introduction(*of).is_some_and(|said| said.source == name);
+        if state.conns.keys().filter(|of| **of != conn && introduced(of)).count() >= most {
             self.turn_away(conn, ticket, &connect, most, cx);
             return;
         }
-        let state = self.state(&name).expect("the source is loaded before its messages are handled");
         let sparse = connect.capabilities.sparse;
         let hello = Hello { epoch: &epoch, last_ack: connect.last_ack_sequence, sparse, conn: Some(conn) };
         let greeting = state.source.connect(hello, cx.now);

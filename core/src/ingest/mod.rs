@@ -245,15 +245,6 @@ impl Ingest {
         }
     }
 
-    /// Connections that spoke for a source.
-    fn connections(&self, source: &str) -> impl Iterator<Item = ConnId> {
-        let state = match self.sources.get(source) {
-            Some(Slot::Ready(state)) => Some(state),
-            Some(Slot::Loading(_)) | None => None,
-        };
-        state.into_iter().flat_map(|state| state.conns.keys().copied())
-    }
-
     /// The slot of a source; begins to load one that was not heard of.
     fn slot(&mut self, source: &str, cx: &mut Context<'_>) -> &mut Slot {
         if !self.sources.contains_key(source) {

@@ -109,11 +109,8 @@ pub(super) fn post(text: &str, source_do_id: &str, now_ms: i64, limits: &WireLim
     cursor.finish().map_err(|error| Refusal::syntax(text, error))?;
     let array = text.get(events.span.range()).expect("a span of this text");
     let (first, last) = (events.first_sequence(), events.last_sequence());
-    let number = match header.sequence_number {
-        Some(number) => number,
-        None if last > 0 => last,
-        None => return Err(Refusal::missing("sequenceNumber", "an integer, since the last event's sequence is 0")),
-    };
+    // No batch has number 0, and event 0 alone is refused whatever its number is.
+    let number = header.sequence_number.unwrap_or(last.max(1));
     let frame = BatchHeader {
         timestamp: now_ms,
         correlation_id: None,

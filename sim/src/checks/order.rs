@@ -21,7 +21,7 @@ impl World {
             let strict = !self.plan.holes_close && !stream.is_over && !stream.may_overtake;
             let missing = stream.batches[from..highest].iter().find(|batch| {
                 let whole = batch.events.iter().all(in_lake);
-                !whole && ((strict && !(stream.is_sparse && batch.is_spoilt)) || batch.acked)
+                !whole && ((strict && !stream.may_pass_over(batch)) || batch.acked)
             });
             if let Some(batch) = missing {
                 let above = stream.batches[highest].number;

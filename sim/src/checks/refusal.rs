@@ -6,7 +6,6 @@ use dolake_core::event::ConnId;
 use dolake_core::wire::NackReason;
 use dolake_core::wire::server::Nack;
 
-use crate::truth::Batch;
 use crate::world::{Tag, World};
 
 /// Batches of a source whose hashes are kept in any case.
@@ -120,8 +119,8 @@ impl World {
         };
         let of = &self.truth.streams[stream];
         // What could not be read and was then passed over is named, too.
-        let is_spoilt = |batch: &Batch| batch.is_spoilt && (nack.sequence_number..=last).contains(&batch.number);
-        let is_passed_over = of.is_sparse && of.batches.iter().any(is_spoilt);
+        let is_named = |number: u64| (nack.sequence_number..=last).contains(&number);
+        let is_passed_over = of.batches.iter().any(|batch| is_named(batch.number) && of.may_pass_over(batch));
         if !self.plan.holes_close && !of.is_over && !is_passed_over {
             return self.fail(
                 "refusal",

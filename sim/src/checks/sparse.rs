@@ -10,7 +10,7 @@ impl World {
     /// what no batch is, and others after it.
     pub(crate) fn may_be_passed_over(&self, stream: usize, batch: usize) -> bool {
         let of = &self.truth.streams[stream];
-        (of.is_sparse && of.batches[batch].is_spoilt) || self.is_overtaken(stream, batch)
+        of.may_pass_over(&of.batches[batch]) || self.is_overtaken(stream, batch)
     }
 
     /// Whether a batch came too late by its own producer's doing: a later one was durable before it.

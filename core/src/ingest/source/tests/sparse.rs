@@ -16,6 +16,12 @@ fn refused() -> Lab {
     lab
 }
 
+/// A batch is refused for good whose events could not be read, and perhaps not even its number.
+fn refuse_unread(lab: &mut Lab, number: Option<u64>) {
+    let unread = Refused { epoch: "e", number, events: None, retry: false, sparse: true };
+    lab.source.refused(&unread, lab.now, &lab.rules);
+}
+
 const AWAITED: &str = "retry: batch 30 cannot be taken before batch 20, which was refused: send batch 20 again first";
 
 #[test]
@@ -149,8 +155,7 @@ fn a_nack_without_retry_ends_the_waiting() {
 #[test]
 fn a_nack_without_retry_of_what_could_not_be_read_ends_the_waiting() {
     let mut lab = refused();
-    let unreadable = Refused { epoch: "e", number: Some(20), events: None, retry: false, sparse: true };
-    lab.source.refused(&unreadable, lab.now, &lab.rules);
+    refuse_unread(&mut lab, Some(20));
     assert_eq!(lab.send_as(sparse(30, 301, 310)), "taken 10");
 }
 
@@ -286,8 +291,7 @@ fn a_batch_that_could_not_be_read_and_was_passed_over_is_never_called_a_duplicat
     for number in [Some(20), None] {
         let mut lab = Lab::new();
         assert_eq!(lab.send_as(sparse(10, 101, 110)), "taken 10");
-        let unreadable = Refused { epoch: "e", number, events: None, retry: false, sparse: true };
-        lab.source.refused(&unreadable, lab.now, &lab.rules);
+        refuse_unread(&mut lab, number);
         lab.save();
         lab.restart();
         assert_eq!(lab.send_as(sparse(30, 301, 310)), "taken 10");
@@ -303,8 +307,7 @@ fn a_batch_that_could_not_be_read_is_taken_when_it_is_repaired_in_time() {
     for number in [Some(20), None] {
         let mut lab = Lab::new();
         assert_eq!(lab.send_as(sparse(10, 101, 110)), "taken 10");
-        let unreadable = Refused { epoch: "e", number, events: None, retry: false, sparse: true };
-        lab.source.refused(&unreadable, lab.now, &lab.rules);
+        refuse_unread(&mut lab, number);
         assert_eq!(lab.send_as(sparse(20, 111, 113)), "taken 3");
         assert_eq!(lab.send_as(sparse(30, 301, 310)), "taken 10");
         assert_eq!(lab.source.counters().holes_closed, 0);
@@ -315,8 +318,7 @@ fn a_batch_that_could_not_be_read_is_taken_when_it_is_repaired_in_time() {
 fn what_has_no_number_stands_after_all_that_is_awaited() {
     let mut lab = refused();
     lab.refuse(11, (111, 112), true);
-    let unreadable = Refused { epoch: "e", number: None, events: None, retry: false, sparse: true };
-    lab.source.refused(&unreadable, lab.now, &lab.rules);
+    refuse_unread(&mut lab, None);
     assert!(lab.send_as(sparse(30, 301, 310)).contains("before batch 11"));
     assert_eq!(lab.send_as(sparse(11, 111, 112)), "taken 2");
     assert_eq!(lab.send_as(sparse(20, 201, 210)), "taken 10");
