@@ -392,6 +392,16 @@ def test_a_connection_speaks_for_one_source(server):
         socket.hello("a", epoch="e2")
 
 
+def test_the_nack_of_what_cannot_be_read_names_the_epoch_of_its_connection(server):
+    with Socket(server) as socket:
+        socket.hello("a", epoch="one")
+        broken = batch_message("a", 1, inserts(1, 3))
+        broken["events"][1]["operation"] = "MERGE"
+        socket.send(broken)
+        nack = socket.answer(1)
+        assert (nack["reason"], nack["sourceDoId"], nack["sourceEpoch"]) == ("invalid_format", "a", "one")
+
+
 def test_a_sparse_batch_that_was_malformed_and_passed_over_is_refused(server):
     sparse = {"capabilities": {"binaryProtocol": False, "compression": False, "batching": True, "sparse": True,
                                "maxBatchSize": 1000, "maxMessageSize": 4194304}}

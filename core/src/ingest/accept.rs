@@ -114,22 +114,26 @@ impl Ingest {
     fn malformed(&mut self, conn: ConnId, error: &WireError, cx: &mut Context<'_>) {
         let ticket = self.conns.ticket(conn);
         self.count_nack(error.reason);
-        self.tell_source_of_malformed(conn, error, cx);
-        let nack = answers::nack_malformed(error, cx);
+        let stream = self.stream_of_malformed(conn, &error.named);
+        if let Some((source, epoch)) = stream.clone() {
+            let introduction = self.conns.introduction(conn);
+            let sparse = introduction.is_some_and(|said| said.source == source && said.sparse);
+            let number = error.named.sequence_number;
+            self.refused_for_good(RefusedForGood { source, epoch, number, events: None, sparse }, cx);
+        }
+        let nack = answers::nack_malformed(error, stream, cx);
         self.conns.answer(conn, ticket, nack, cx.now, cx.out);
         if matches!(error.reason, NackReason::PayloadTooLarge | NackReason::EventTooLarge) {
             self.conns.size_violation(conn, cx.out);
         }
     }
 
-    fn tell_source_of_malformed(&mut self, conn: ConnId, error: &WireError, cx: &mut Context<'_>) {
-        let Named { source_do_id, source_epoch, sequence_number, .. } = &*error.named;
-        let introduction = self.conns.introduction(conn);
-        let said = introduction.map(|introduction| introduction.source.clone());
-        let Some(source) = source_do_id.clone().or(said) else { return };
-        let sparse = introduction.is_some_and(|said| said.source == source && said.sparse);
-        let epoch = self.epoch_of(conn, &source, source_epoch.as_deref());
-        self.refused_for_good(RefusedForGood { source, epoch, number: *sequence_number, events: None, sparse }, cx);
+    /// The source and the epoch of a message that could not be read, as far as it, or its connection, named them.
+    fn stream_of_malformed(&self, conn: ConnId, named: &Named) -> Option<(String, String)> {
+        let said = self.conns.introduction(conn).map(|introduction| introduction.source.clone());
+        let source = named.source_do_id.clone().or(said)?;
+        let epoch = self.epoch_of(conn, &source, named.source_epoch.as_deref());
+        Some((source, epoch))
     }
 
     /// A batch was refused before its source was asked.

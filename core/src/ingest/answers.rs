@@ -114,8 +114,9 @@ pub(crate) fn nack(batch: &CdcBatch, epoch: &str, refused: &Refused, cx: &Contex
     })
 }
 
-/// The nack of a message that is no message.
-pub(crate) fn nack_malformed(error: &WireError, cx: &Context<'_>) -> ServerMessage {
+/// The nack of a message that is no message; `stream` is the source and the epoch that it seems to be of.
+pub(crate) fn nack_malformed(error: &WireError, stream: Option<(String, String)>, cx: &Context<'_>) -> ServerMessage {
+    let (source, epoch) = stream.unzip();
     ServerMessage::Nack(Nack {
         timestamp: cx.wall.0,
         correlation_id: error.named.correlation_id.clone(),
@@ -125,8 +126,8 @@ pub(crate) fn nack_malformed(error: &WireError, cx: &Context<'_>) -> ServerMessa
         should_retry: false,
         retry_delay_ms: None,
         max_size: error.max_size,
-        source_do_id: error.named.source_do_id.clone(),
-        source_epoch: error.named.source_epoch.clone(),
+        source_do_id: source,
+        source_epoch: epoch.as_deref().and_then(named_epoch),
         through_sequence: None,
     })
 }
