@@ -233,6 +233,8 @@ pub struct World {
     pub(crate) calm_backlog: u64,
     /// When the last batch was acked.
     pub(crate) last_ack: Micros,
+    /// When a commit took effect last.
+    pub(crate) last_commit: Micros,
     steps_in: (u64, u64),
     /// The last stop was ended by the operator, so that what a next start would do is left undone.
     pub(crate) is_cut_short: bool,
@@ -284,6 +286,7 @@ impl World {
             is_calm: false,
             calm_since: 0,
             last_ack: 0,
+            last_commit: 0,
             calm_backlog: 0,
             steps_in: (0, 0),
             is_cut_short: false,

@@ -4,6 +4,9 @@
 use crate::truth::{State, Stream, Uid};
 use crate::world::World;
 
+/// How long a hint follows its commit, in microseconds: one is written a second and table.
+const HINT_MAX: u64 = 3_000_000;
+
 impl World {
     pub(super) fn final_check(&mut self) {
         for stream in 0..self.truth.streams.len() {
@@ -25,9 +28,12 @@ impl World {
         }
         self.check_each_is_applied();
         let hints: Vec<(String, String)> = self.view.metadata().cloned().collect();
-        // A stop waits for nothing while the store fails.
-        let waits = self.broken_table.is_none() && !self.is_cut_short;
-        for (_, location) in hints.into_iter().filter(|_| waits) {
+        for (table, location) in hints {
+            // A stop waits for nothing while the store fails: then a hint of the last moment is left undone.
+            let is_fresh = self.broken_table.is_some() && self.last_commit + HINT_MAX > self.now;
+            if is_fresh || self.broken_table == Some(table.as_str()) || self.is_cut_short {
+                continue;
+            }
             let Some((folder, file)) = location.rsplit_once('/') else { continue };
             let key = format!("{folder}/version-hint.text");
             let Some(key) = key.strip_prefix(self.location.as_str()).and_then(|key| key.strip_prefix('/')) else {

@@ -7,6 +7,7 @@ impl World {
     /// A commit took effect: readers see it.
     pub(crate) fn commit_seen(&mut self) {
         self.count("commit");
+        self.last_commit = self.now;
         let World { view, journal, store, truth, widest, location, .. } = self;
         let before = view.events.len();
         if let Some(told) = &mut self.told {
