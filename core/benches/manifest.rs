@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use divan::Bencher;
 use dolake_core::iceberg::commit::{Append, Base, Staged, append, live_entries, to_merge};
+use dolake_core::iceberg::container::Schemas;
 use dolake_core::iceberg::data_file::{ColumnMetrics, DataFile, Metrics};
 use dolake_core::iceberg::manifest::{self, ManifestEntry};
 use dolake_core::iceberg::metadata::TableMetadata;
@@ -70,9 +71,10 @@ fn table_of(commits: u64) -> Staged {
 }
 
 fn merged(last: &Staged, store: &BTreeMap<String, Bytes>) -> Vec<(usize, Vec<ManifestEntry>)> {
+    let mut schemas = Schemas::default();
     let read = |n: usize| {
         let manifest = &last.manifests[n];
-        (n, live_entries(manifest, &store[&manifest.manifest_path]).expect("it was written well"))
+        (n, live_entries(manifest, &store[&manifest.manifest_path], &mut schemas).expect("it was written well"))
     };
     to_merge(&last.manifests).into_iter().map(read).collect()
 }
@@ -115,5 +117,5 @@ fn append_with_merge(bencher: Bencher<'_, '_>) {
 fn read_manifest_of_one_file(bencher: Bencher<'_, '_>) {
     let table = append(None, &change(0)).expect("commits");
     let bytes = &table.objects[0].1;
-    bencher.bench(|| manifest::read(bytes).expect("reads"));
+    bencher.bench(|| manifest::read(bytes, &mut Schemas::default()).expect("reads"));
 }

@@ -7,9 +7,11 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef};
 use bytes::Bytes;
+use dolake_core::iceberg::container::Schemas;
 use dolake_core::iceberg::manifest::{self, Status};
 use dolake_core::iceberg::manifest_list;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::store::Store;
@@ -39,6 +41,38 @@ pub struct Cache {
     pub(crate) manifests: BTreeMap<String, Vec<(String, u64, u64)>>,
     /// Sequence numbers of data files, which never change.
     sequences: BTreeMap<String, i64>,
+    schemas: Schemas,
+}
+
+/// What is looked at of a metadata file.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Metadata {
+    #[serde(default)]
+    snapshots: Vec<Snapshot>,
+    current_snapshot_id: Option<i64>,
+    last_sequence_number: Option<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Snapshot {
+    snapshot_id: i64,
+    parent_snapshot_id: Option<i64>,
+    sequence_number: Option<i64>,
+    timestamp_ms: Option<i64>,
+    manifest_list: String,
+    #[serde(default)]
+    summary: Summary,
+}
+
+/// Numbers as text, as the specification has them.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+struct Summary {
+    total_data_files: Option<String>,
+    total_records: Option<String>,
+    total_files_size: Option<String>,
 }
 
 /// Reads the metadata of a table's current version.
@@ -47,22 +81,20 @@ pub struct Cache {
 /// What is not as the Iceberg specification says, or is not there.
 pub fn read(store: &Store, location: &str, metadata_location: &str, cache: &mut Cache) -> Result<Table, String> {
     let metadata = object(store, location, metadata_location)?;
-    let metadata: Value = serde_json::from_slice(metadata).map_err(|error| format!("{metadata_location}: {error}"))?;
-    let snapshots = metadata["snapshots"].as_array().map_or(&[][..], Vec::as_slice);
-    check_history(&metadata, snapshots)?;
-    let current = metadata["current-snapshot-id"].as_i64().ok_or("no current snapshot")?;
-    let ids: Vec<i64> = snapshots.iter().filter_map(|snapshot| snapshot["snapshot-id"].as_i64()).collect();
+    let metadata: Metadata =
+        serde_json::from_slice(metadata).map_err(|error| format!("{metadata_location}: {error}"))?;
+    check_history(&metadata)?;
     let (mut files, mut lists) = (BTreeSet::new(), Vec::new());
-    for snapshot in snapshots {
-        let list = snapshot["manifest-list"].as_str().ok_or("a snapshot without a manifest list")?;
+    let ids = metadata.snapshots.iter().map(|snapshot| snapshot.snapshot_id).collect();
+    for snapshot in metadata.snapshots {
         // Retained snapshots must be readable too. What was read once is immutable.
-        read_list(store, location, list, cache)?;
-        if snapshot["snapshot-id"].as_i64() == Some(current) {
-            let of_snapshot = &cache.manifests[list];
-            check_totals(snapshot, of_snapshot)?;
+        read_list(store, location, &snapshot.manifest_list, cache)?;
+        if Some(snapshot.snapshot_id) == metadata.current_snapshot_id {
+            let of_snapshot = &cache.manifests[&snapshot.manifest_list];
+            check_totals(&snapshot.summary, of_snapshot)?;
             files = of_snapshot.iter().map(|(key, _, _)| key.clone()).collect();
         }
-        lists.push(list.to_owned());
+        lists.push(snapshot.manifest_list);
     }
     Ok(Table { snapshots: ids, files, lists })
 }
@@ -79,24 +111,24 @@ fn key_of<'a>(location: &str, uri: &'a str) -> Result<&'a str, String> {
 }
 
 /// History is a line: each snapshot follows the one before, numbers rise.
-fn check_history(metadata: &Value, snapshots: &[Value]) -> Result<(), String> {
-    for pair in snapshots.windows(2) {
+fn check_history(metadata: &Metadata) -> Result<(), String> {
+    for pair in metadata.snapshots.windows(2) {
         let (older, newer) = (&pair[0], &pair[1]);
-        if newer["parent-snapshot-id"] != older["snapshot-id"] {
-            return Err(format!("snapshot {} does not follow {}", newer["snapshot-id"], older["snapshot-id"]));
+        if newer.parent_snapshot_id != Some(older.snapshot_id) {
+            return Err(format!("snapshot {} does not follow {}", newer.snapshot_id, older.snapshot_id));
         }
-        if newer["sequence-number"].as_i64() <= older["sequence-number"].as_i64() {
-            return Err(format!("sequence numbers do not rise at snapshot {}", newer["snapshot-id"]));
+        if newer.sequence_number <= older.sequence_number {
+            return Err(format!("sequence numbers do not rise at snapshot {}", newer.snapshot_id));
         }
-        if newer["timestamp-ms"].as_i64() < older["timestamp-ms"].as_i64() {
-            return Err(format!("timestamps fall at snapshot {}", newer["snapshot-id"]));
+        if newer.timestamp_ms < older.timestamp_ms {
+            return Err(format!("timestamps fall at snapshot {}", newer.snapshot_id));
         }
     }
-    let last = snapshots.last().ok_or("no snapshot")?;
-    if last["snapshot-id"] != metadata["current-snapshot-id"] {
+    let last = metadata.snapshots.last().ok_or("no snapshot")?;
+    if Some(last.snapshot_id) != metadata.current_snapshot_id {
         return Err("the newest snapshot is not the current one".to_owned());
     }
-    if last["sequence-number"] != metadata["last-sequence-number"] {
+    if last.sequence_number != metadata.last_sequence_number {
         return Err("last-sequence-number is not that of the newest snapshot".to_owned());
     }
     Ok(())
@@ -107,7 +139,8 @@ fn read_list(store: &Store, location: &str, uri: &str, cache: &mut Cache) -> Res
     if cache.manifests.contains_key(uri) {
         return Ok(());
     }
-    let list = manifest_list::read(object(store, location, uri)?).map_err(|error| format!("{uri}: {error}"))?;
+    let list = manifest_list::read(object(store, location, uri)?, &mut cache.schemas)
+        .map_err(|error| format!("{uri}: {error}"))?;
     let mut files = Vec::new();
     for entry in &list {
         if !cache.manifests.contains_key(&entry.manifest_path) {
@@ -116,7 +149,7 @@ fn read_list(store: &Store, location: &str, uri: &str, cache: &mut Cache) -> Res
                 return Err(format!("{}: {} bytes, not {}", entry.manifest_path, bytes.len(), entry.manifest_length));
             }
             let listed = (entry.manifest_path.as_str(), entry.sequence_number);
-            let of_manifest = read_manifest(store, location, listed, bytes, &mut cache.sequences)?;
+            let of_manifest = read_manifest(store, location, listed, bytes, cache)?;
             cache.manifests.insert(entry.manifest_path.clone(), of_manifest);
         }
         let of_manifest = &cache.manifests[&entry.manifest_path];
@@ -134,10 +167,10 @@ fn read_manifest(
     location: &str,
     (uri, listed): (&str, i64),
     bytes: &[u8],
-    sequences: &mut BTreeMap<String, i64>,
+    cache: &mut Cache,
 ) -> Result<Vec<(String, u64, u64)>, String> {
     let mut files = Vec::new();
-    for entry in manifest::read(bytes).map_err(|error| format!("{uri}: {error}"))? {
+    for entry in manifest::read(bytes, &mut cache.schemas).map_err(|error| format!("{uri}: {error}"))? {
         if entry.status == Status::Deleted {
             continue;
         }
@@ -147,7 +180,7 @@ fn read_manifest(
             return Err(format!("{key}: {} bytes, the manifest says {}", there.len(), entry.file.file_size_bytes));
         }
         let sequence = entry.sequence_number.unwrap_or(listed);
-        let former = *sequences.entry(key.to_owned()).or_insert(sequence);
+        let former = *cache.sequences.entry(key.to_owned()).or_insert(sequence);
         if former != sequence {
             return Err(format!("{uri}: {key} has sequence number {sequence}, and had {former}"));
         }
@@ -157,15 +190,14 @@ fn read_manifest(
 }
 
 /// The summary's totals are those of the files.
-fn check_totals(snapshot: &Value, files: &[(String, u64, u64)]) -> Result<(), String> {
+fn check_totals(summary: &Summary, files: &[(String, u64, u64)]) -> Result<(), String> {
     let sums = [
-        ("total-data-files", files.len() as u64),
-        ("total-records", files.iter().map(|(_, rows, _)| rows).sum()),
-        ("total-files-size", files.iter().map(|(_, _, bytes)| bytes).sum()),
+        ("total-data-files", &summary.total_data_files, files.len() as u64),
+        ("total-records", &summary.total_records, files.iter().map(|(_, rows, _)| rows).sum()),
+        ("total-files-size", &summary.total_files_size, files.iter().map(|(_, _, bytes)| bytes).sum()),
     ];
-    for (name, sum) in sums {
-        let said = snapshot["summary"][name].as_str().and_then(|text| text.parse::<u64>().ok());
-        if said.is_some_and(|said| said != sum) {
+    for (name, said, sum) in sums {
+        if said.as_ref().is_some_and(|said| *said != sum.to_string()) {
             return Err(format!("summary {name}: {said:?}, the files have {sum}"));
         }
     }

@@ -16,6 +16,7 @@ use crate::flush::call::{Action, StoreCall};
 use crate::flush::frontier::TableFrontier;
 use crate::flush::parked::{Share, bytes_of};
 use crate::iceberg::commit::{self, Append, Staged};
+use crate::iceberg::container::Schemas;
 use crate::iceberg::data_file::DataFile;
 use crate::iceberg::manifest::ManifestEntry;
 use crate::iceberg::manifest_list::{self, ManifestFile};
@@ -70,6 +71,7 @@ pub(crate) struct TablePart {
     is_new: bool,
     base: Option<Arc<Base>>,
     reading: Reading,
+    schemas: Schemas,
     /// Its events, batch by batch; those that were parked come first.
     pub(crate) shares: Vec<Share>,
     /// Where objects of it may stand now.
@@ -118,6 +120,7 @@ impl TablePart {
             is_new,
             base: None,
             reading: Reading::default(),
+            schemas: Schemas::default(),
             shares,
             written: Vec::new(),
             output: None,
@@ -196,15 +199,16 @@ impl TablePart {
                 self.metadata_read(flush, metadata, cx);
             }
             Action::ReadManifestList => {
-                self.reading.manifests = Some(manifest_list::read(bytes).map_err(|error| error.to_string())?);
+                self.reading.manifests =
+                    Some(manifest_list::read(bytes, &mut self.schemas).map_err(|error| error.to_string())?);
             }
             Action::ReadFrontier => {
                 self.reading.frontier = Some(TableFrontier::parse(bytes).map_err(|error| error.to_string())?);
             }
             Action::ReadManifest(index) => {
                 let base = self.base.as_ref().expect("only a base has manifests to merge");
-                let entries =
-                    commit::live_entries(&base.manifests[*index], bytes).map_err(|error| error.to_string())?;
+                let entries = commit::live_entries(&base.manifests[*index], bytes, &mut self.schemas)
+                    .map_err(|error| error.to_string())?;
                 self.merging.insert(*index, Some(entries));
                 if self.merging.values().all(Option::is_some) {
                     self.stage(flush, attempt, cx);

@@ -2,7 +2,7 @@
 //!
 //! Writing is by hand: the header must have the same bytes each time and the schema's own text (a library keeps the
 //! metadata in a hash map and drops `logicalType: map`), and partition records have fields that no struct can name.
-//! Reading is the `apache-avro` crate's; here is what finds a record's fields by their Iceberg ids.
+//! Reading is in `container.rs`; here is what finds a record's fields by their Iceberg ids.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "the enums are the library's; a value of any other kind is refused")]
 

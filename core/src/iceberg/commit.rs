@@ -11,6 +11,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::container::Schemas;
 use super::data_file::DataFile;
 use super::expiry;
 use super::location;
@@ -397,13 +398,18 @@ impl Manifests<'_> {
 ///
 /// # Errors
 /// [`CommitError::MergedLength`] or [`CommitError::Merged`]: it is damaged.
-pub fn live_entries(manifest: &ManifestFile, bytes: &[u8]) -> Result<Vec<ManifestEntry>, CommitError> {
+pub fn live_entries(
+    manifest: &ManifestFile,
+    bytes: &[u8],
+    schemas: &mut Schemas,
+) -> Result<Vec<ManifestEntry>, CommitError> {
     let location = || manifest.manifest_path.clone();
     let got = bytes.len() as u64;
     if got != manifest.manifest_length {
         return Err(CommitError::MergedLength { location: location(), expected: manifest.manifest_length, got });
     }
-    let mut entries = manifest::read(bytes).map_err(|problem| CommitError::Merged { location: location(), problem })?;
+    let mut entries =
+        manifest::read(bytes, schemas).map_err(|problem| CommitError::Merged { location: location(), problem })?;
     entries.retain(|entry| entry.status != Status::Deleted);
     for entry in &mut entries {
         entry.inherit(manifest);

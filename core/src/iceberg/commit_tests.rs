@@ -32,8 +32,11 @@ fn objects_come_in_writing_order_and_say_what_was_staged() {
         ]
     );
     let [(_, manifest), (_, list), (_, metadata)] = &staged.objects[..] else { panic!("three objects") };
-    assert_eq!(manifest::read(manifest).expect("reads"), [ManifestEntry::added(data_file(2), 4_998)]);
-    assert_eq!(manifest_list::read(list).expect("reads"), staged.manifests);
+    assert_eq!(
+        manifest::read(manifest, &mut Schemas::default()).expect("reads"),
+        [ManifestEntry::added(data_file(2), 4_998)]
+    );
+    assert_eq!(manifest_list::read(list, &mut Schemas::default()).expect("reads"), staged.manifests);
     assert_eq!(TableMetadata::parse(metadata).expect("parses"), staged.metadata);
 }
 
@@ -74,7 +77,7 @@ fn a_thousand_and_more_commits_stay_bounded_and_rise() {
     let listed = metadata.snapshots.iter().filter_map(|snapshot| snapshot.manifest_list.as_ref());
     for list in listed {
         assert!(!garbage.contains(list), "{list} is live");
-        for manifest in manifest_list::read(&table.store[list]).expect("reads") {
+        for manifest in manifest_list::read(&table.store[list], &mut Schemas::default()).expect("reads") {
             assert!(!garbage.contains(&manifest.manifest_path), "{} is live", manifest.manifest_path);
         }
     }
@@ -93,7 +96,7 @@ fn merged_manifests_name_every_file_once_with_its_own_history() {
     for manifest in &staged.manifests {
         let bytes = &table.store[&manifest.manifest_path];
         assert_eq!(bytes.len() as u64, manifest.manifest_length);
-        for mut entry in manifest::read(bytes).expect("reads") {
+        for mut entry in manifest::read(bytes, &mut Schemas::default()).expect("reads") {
             entry.inherit(manifest);
             let n = 5_000 - entry.snapshot_id.expect("inherited");
             assert_eq!(entry.file, data_file(n as u64));
@@ -248,7 +251,8 @@ fn a_damaged_manifest_is_no_manifest_to_merge() {
     let table = Table::of(1);
     let manifest = &table.staged().manifests[0];
     let (path, length) = (&manifest.manifest_path, manifest.manifest_length);
-    let problem = |bytes: &[u8]| live_entries(manifest, bytes).expect_err("damaged").to_string();
+    let problem =
+        |bytes: &[u8]| live_entries(manifest, bytes, &mut Schemas::default()).expect_err("damaged").to_string();
     assert_eq!(problem(b"Obj"), format!("{path}: expected {length} bytes, got 3"));
     let zeros = vec![0; usize::try_from(length).expect("small")];
     assert!(problem(&zeros).starts_with(&format!("{path}: ")), "{}", problem(&zeros));

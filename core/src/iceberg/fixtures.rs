@@ -6,6 +6,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::commit::{self, Append, Base, Staged};
+use super::container::Schemas;
 use super::data_file::{ColumnMetrics, DataFile, Metrics};
 use super::schema::{Field, Primitive, Schema, Type};
 
@@ -82,7 +83,8 @@ impl Table {
         if let Some(last) = &self.last {
             let read = |n: usize| {
                 let manifest = &last.manifests[n];
-                let entries = commit::live_entries(manifest, &self.store[&manifest.manifest_path]);
+                let entries =
+                    commit::live_entries(manifest, &self.store[&manifest.manifest_path], &mut Schemas::default());
                 (n, entries.expect("it was written well"))
             };
             change.merged = commit::to_merge(&last.manifests).into_iter().map(read).collect();

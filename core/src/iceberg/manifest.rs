@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use apache_avro::Reader;
 use apache_avro::schema::Schema as AvroSchema;
 use apache_avro::types::Value;
 use serde::{Deserialize, Serialize};
 
 use super::avro::{self, AvroFile, Encoder};
+use super::container::{Container, Schemas};
 use super::data_file::{ColumnMetrics, Content, DataFile, Metrics};
 use super::manifest_list::{ManifestContent, ManifestFile};
 use super::metadata::Kept;
@@ -245,15 +245,14 @@ const FILE_NAMES: &[(&str, i32)] = &[
 ///
 /// # Errors
 /// When it is no Avro file, or a field that the specification requires is absent.
-pub fn read(bytes: &[u8]) -> Result<Vec<ManifestEntry>, ManifestError> {
-    let avro_error = |error: apache_avro::Error| ManifestError::Avro(error.to_string());
-    let reader = Reader::new(bytes).map_err(avro_error)?;
-    let layout = Layout::of(reader.writer_schema())?;
+pub fn read(bytes: &[u8], schemas: &mut Schemas) -> Result<Vec<ManifestEntry>, ManifestError> {
+    let container = Container::open(bytes, schemas)?;
+    let layout = Layout::of(container.schema())?;
     let mut entries = Vec::new();
-    for (record, value) in reader.enumerate() {
-        let entry = layout.entry(value.map_err(avro_error)?);
-        entries.push(entry.map_err(|expected| ManifestError::Record { record, expected })?);
-    }
+    container.records(|value| {
+        entries.push(layout.entry(value)?);
+        Ok(())
+    })?;
     Ok(entries)
 }
 

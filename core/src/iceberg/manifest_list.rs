@@ -1,11 +1,11 @@
 //! Manifest lists: the manifests of one snapshot (specification: "Manifest Lists"). Avro; written in format version 2.
 
-use apache_avro::Reader;
 use apache_avro::schema::{RecordSchema, Schema as AvroSchema};
 use apache_avro::types::Value;
 use serde::{Deserialize, Serialize};
 
 use super::avro::{self, AvroFile, Encoder};
+use super::container::{Container, Schemas};
 use super::manifest::ManifestError;
 
 /// What the files of a manifest hold.
@@ -197,18 +197,17 @@ const SUMMARY_NAMES: &[(&str, i32)] =
 ///
 /// # Errors
 /// When it is no Avro file, or a field that the specification requires is absent.
-pub fn read(bytes: &[u8]) -> Result<Vec<ManifestFile>, ManifestError> {
-    let avro_error = |error: apache_avro::Error| ManifestError::Avro(error.to_string());
-    let reader = Reader::new(bytes).map_err(avro_error)?;
-    let record = avro::record_of(reader.writer_schema())
+pub fn read(bytes: &[u8], schemas: &mut Schemas) -> Result<Vec<ManifestFile>, ManifestError> {
+    let container = Container::open(bytes, schemas)?;
+    let record = avro::record_of(container.schema())
         .ok_or_else(|| ManifestError::Avro("its schema is not that of a manifest list".to_owned()))?;
     let ids = avro::field_ids(record, NAMES);
     let summary_ids = summary_ids(record, &ids);
     let mut manifests = Vec::new();
-    for (record, value) in reader.enumerate() {
-        let manifest = decode(value.map_err(avro_error)?, &ids, &summary_ids);
-        manifests.push(manifest.map_err(|expected| ManifestError::Record { record, expected })?);
-    }
+    container.records(|value| {
+        manifests.push(decode(value, &ids, &summary_ids)?);
+        Ok(())
+    })?;
     Ok(manifests)
 }
 

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use apache_avro::Reader;
 use apache_avro::Writer;
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -101,7 +102,7 @@ proptest! {
     #[test]
     fn entries_come_back_through_another_reader(entries in vec(entry(), 0..6)) {
         let bytes = written(&entries);
-        prop_assert_eq!(read(&bytes).expect("reads"), entries.clone());
+        prop_assert_eq!(read(&bytes, &mut Schemas::default()).expect("reads"), entries.clone());
         prop_assert_eq!(bytes, written(&entries), "the same bytes each time");
     }
 
@@ -110,14 +111,14 @@ proptest! {
         let mut bytes = written(&[ManifestEntry::added(data_file(0), 42)]);
         let at = at % bytes.len();
         if cut { bytes.truncate(at) } else { bytes[at] ^= flip }
-        let _ = read(&bytes);
+        let _ = read(&bytes, &mut Schemas::default());
     }
 }
 
 #[test]
 fn many_entries_take_several_blocks() {
     let entries: Vec<_> = (0..1_000).map(|n| ManifestEntry::added(data_file(n), 42)).collect();
-    assert_eq!(read(&written(&entries)).expect("reads"), entries);
+    assert_eq!(read(&written(&entries), &mut Schemas::default()).expect("reads"), entries);
 }
 
 #[test]
@@ -135,7 +136,7 @@ fn partition_values_of_every_type_come_back() {
         entry.file.partition = vec![Some(literal), None];
         let bytes = write(&kept(&schema), &spec, ManifestContent::Data, std::slice::from_ref(&entry)).expect("writes");
         entry.file.partition = vec![Some(expected), None];
-        assert_eq!(read(&bytes).expect("reads"), [entry], "{primitive} by {transform}");
+        assert_eq!(read(&bytes, &mut Schemas::default()).expect("reads"), [entry], "{primitive} by {transform}");
     };
     let same = |primitive, transform: &str, literal: Literal| check(primitive, transform, literal.clone(), literal);
     same(Primitive::Boolean, "identity", Literal::Boolean(true));
@@ -211,7 +212,7 @@ fn version_1_without_field_ids_is_read_by_names() {
     let codec = apache_avro::Codec::Deflate(apache_avro::DeflateSettings::default());
     let mut writer = Writer::with_codec(&avro_schema, Vec::new(), codec).expect("a writer");
     writer.append_value(entry).expect("writes");
-    let read = read(&writer.into_inner().expect("finishes")).expect("reads");
+    let read = read(&writer.into_inner().expect("finishes"), &mut Schemas::default()).expect("reads");
     let mut expected = DataFile::parquet("s3://x".to_owned(), 6, Metrics { record_count: 5, ..Metrics::default() });
     expected.sort_order_id = None;
     assert_eq!(read, [ManifestEntry { snapshot_id: Some(9), ..ManifestEntry::added(expected, 9) }]);
@@ -220,7 +221,7 @@ fn version_1_without_field_ids_is_read_by_names() {
 #[test]
 fn what_is_no_manifest_says_so() {
     let check = |bytes: &[u8], expected: &str| {
-        let error = read(bytes).expect_err(expected).to_string();
+        let error = read(bytes, &mut Schemas::default()).expect_err(expected).to_string();
         assert!(error.starts_with(expected), "expected {expected:?}, got {error:?}");
     };
     check(b"", "expected an Avro file: ");
@@ -274,7 +275,7 @@ fn a_manifest_list_comes_back_whole() {
     let manifests = [plain.clone(), full, ManifestFile { partitions: None, ..plain }];
     for parent_snapshot_id in [None, Some(4)] {
         let bytes = write(ListHead { snapshot_id: 5, parent_snapshot_id, sequence_number: 6 }, &manifests);
-        assert_eq!(read(&bytes).expect("reads"), manifests);
+        assert_eq!(read(&bytes, &mut Schemas::default()).expect("reads"), manifests);
         let parent = parent_snapshot_id.map_or("null".to_owned(), |id| id.to_string());
         let reader = Reader::new(&bytes[..]).expect("Avro");
         assert_eq!(reader.user_metadata().get("parent-snapshot-id"), Some(&parent.into_bytes()));

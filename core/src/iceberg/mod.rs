@@ -8,6 +8,7 @@
 //! [`manifest`]s of [`data_file`]s and a [`manifest_list`]; [`expiry`] says which snapshots end with it.
 
 pub mod commit;
+pub mod container;
 pub mod data_file;
 pub mod expiry;
 pub mod location;

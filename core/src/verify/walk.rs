@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::sequences::Sequences;
 use super::{Findings, TableReport, fetch, parquet_file};
+use crate::iceberg::container::Schemas;
 use crate::iceberg::data_file::{Content, DataFile};
 use crate::iceberg::manifest::{self, ManifestEntry, Status};
 use crate::iceberg::manifest_list::{self, FileCount, ManifestContent, ManifestFile};
@@ -21,6 +22,7 @@ pub(super) fn walk(
 ) -> Option<TableReport> {
     let mut walk = Walk {
         metadata,
+        schemas: Schemas::default(),
         sequences: Sequences::of(metadata),
         manifests: BTreeMap::new(),
         files: BTreeMap::new(),
@@ -51,6 +53,7 @@ pub(super) fn walk(
 
 struct Walk<'a> {
     metadata: &'a TableMetadata,
+    schemas: Schemas,
     sequences: Sequences,
     /// By location: what was read of each manifest.
     manifests: BTreeMap<String, SeenManifest>,
@@ -92,7 +95,7 @@ impl Walk<'_> {
         };
         self.report.named.insert(location.clone());
         let Some(bytes) = fetch(location, read, findings) else { return };
-        let manifests = match manifest_list::read(&bytes) {
+        let manifests = match manifest_list::read(&bytes, &mut self.schemas) {
             Ok(manifests) => manifests,
             Err(error) => return findings.add(location, error.to_string()),
         };
@@ -148,7 +151,7 @@ impl Walk<'_> {
         findings.expect(self.metadata.partition_spec(listed.partition_spec_id).is_some(), path, || {
             format!("its partition spec {} is absent", listed.partition_spec_id)
         });
-        let mut entries = match manifest::read(&bytes) {
+        let mut entries = match manifest::read(&bytes, &mut self.schemas) {
             Ok(entries) => entries,
             Err(error) => return findings.add(path, error.to_string()),
         };

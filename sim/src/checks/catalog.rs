@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use dolake_core::catalog::TablePointer;
 use dolake_core::event::CallId;
+use dolake_core::iceberg::container::Schemas;
 use dolake_core::iceberg::manifest::{self, Status};
 use dolake_core::iceberg::manifest_list;
 use serde_json::Value;
@@ -131,9 +132,12 @@ impl World {
         let snapshots = all(&held);
         let list = snapshots.iter().find(is).and_then(|snapshot| snapshot["manifest-list"].as_str());
         let list = list.ok_or("no manifest list")?;
-        for entry in manifest_list::read(&self.object(list)?).map_err(|error| format!("{list}: {error}"))? {
+        let mut schemas = Schemas::default();
+        for entry in
+            manifest_list::read(&self.object(list)?, &mut schemas).map_err(|error| format!("{list}: {error}"))?
+        {
             let uri = &entry.manifest_path;
-            for entry in manifest::read(&self.object(uri)?).map_err(|error| format!("{uri}: {error}"))? {
+            for entry in manifest::read(&self.object(uri)?, &mut schemas).map_err(|error| format!("{uri}: {error}"))? {
                 if entry.status != Status::Deleted {
                     self.object(&entry.file.file_path)?;
                 }
