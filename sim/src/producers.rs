@@ -530,16 +530,7 @@ impl World {
             ServerMessage::Nack(nack) => {
                 let epoch = nack.source_epoch.unwrap_or_default();
                 let source = nack.source_do_id.unwrap_or_default();
-                // A batch without an epoch of its own is nacked without one: it is of this connection's. A closed hole is
-                // named with its epoch.
-                let names_hole = nack.through_sequence.is_some();
-                let stream = match truth.find(&source, &epoch) {
-                    Some(stream) if epoch.is_empty() && !names_hole && truth.streams[own].source == source => {
-                        if sent.contains(&(stream, nack.sequence_number)) { stream } else { own }
-                    }
-                    Some(stream) => stream,
-                    None => own,
-                };
+                let stream = truth.find(&source, &epoch).unwrap_or(own);
                 let last = nack.through_sequence.unwrap_or(nack.sequence_number);
                 let delay_ms = nack.retry_delay_ms.unwrap_or(1_000);
                 let delay_ms = if truth.streams[stream].is_eager { delay_ms.min(eager_ms) } else { delay_ms };

@@ -117,7 +117,7 @@ impl AwaitedBatches {
             if first < head.first && !(is_vague && head.number < number) {
                 let events = (first, last.min(head.first - 1));
                 let batches = (last != UNNUMBERED_END).then_some((number, number));
-                passed_over.push(Gap { events, batches });
+                passed_over.push((is_vague, Gap { events, batches }));
             }
             awaited.events.0 = first.max(head.last.saturating_add(1));
             let is_over = is_vague && number < head.number;
@@ -127,14 +127,24 @@ impl AwaitedBatches {
     }
 }
 
-/// The same events, each in one gap.
-fn without_overlaps(mut gaps: Vec<Gap>) -> Vec<Gap> {
-    gaps.sort_by_key(|gap| gap.events);
-    let mut free_from = 0;
-    let clip = |Gap { events: (first, last), batches }| {
-        let first = free_from.max(first);
-        free_from = free_from.max(last + 1);
-        (first <= last).then_some(Gap { events: (first, last), batches })
-    };
-    gaps.into_iter().filter_map(clip).collect()
+/// The same events, each in one gap: in that of a batch whose events are known rather than in that of one that may hold
+/// any, or it would not be named.
+fn without_overlaps(mut gaps: Vec<(bool, Gap)>) -> Vec<Gap> {
+    gaps.sort_by_key(|(is_vague, gap)| (*is_vague, gap.batches.is_none(), gap.events));
+    let mut apart: Vec<Gap> = Vec::new();
+    for (_, Gap { events: (first, last), mut batches }) in gaps {
+        let (mut free, mut from) = (Vec::new(), first);
+        for taken in apart.iter().filter(|taken| taken.events.1 >= first && taken.events.0 <= last) {
+            if from < taken.events.0 {
+                free.push((from, taken.events.0 - 1));
+            }
+            from = taken.events.1 + 1;
+        }
+        if from <= last {
+            free.push((from, last));
+        }
+        apart.extend(free.into_iter().map(|events| Gap { events, batches: batches.take() }));
+        apart.sort_by_key(|gap| gap.events);
+    }
+    apart
 }

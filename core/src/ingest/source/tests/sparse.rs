@@ -187,6 +187,23 @@ fn refused_batches_that_repeat_events_of_one_another_are_passed_over_together() 
 }
 
 #[test]
+fn each_batch_that_is_passed_over_is_named_beside_one_that_could_not_be_read() {
+    for unread in [None, Some(15), Some(25)] {
+        let mut lab = refused();
+        refuse_unread(&mut lab, unread);
+        lab.refuse(22, (221, 230), true);
+        lab.pass(300_000);
+        assert_eq!(lab.send_as(sparse(30, 301, 310)), "taken 10");
+        lab.save();
+        let mut named = lab.source.closed_batches("e", 10, 30);
+        named.sort_unstable();
+        let mut expected: Vec<(u64, u64)> = unread.into_iter().chain([20, 22]).map(|number| (number, number)).collect();
+        expected.sort_unstable();
+        assert_eq!(named, expected);
+    }
+}
+
+#[test]
 fn a_connect_at_or_above_the_refused_batch_ends_the_waiting() {
     let mut lab = refused();
     lab.connect("e", 19);
