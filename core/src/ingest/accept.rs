@@ -278,14 +278,14 @@ impl Ingest {
         bytes <= answers::capacity(cx) || mutant!(BufferLimitIgnored)
     }
 
-    /// Whether a batch that lies behind no hole fits into the half that holes must leave. More than their half may wait
-    /// behind them: it was accepted while a batch below it was on its way to the journal, and that one was lost. It comes
-    /// again, and must find room, or what waits for it would fill the buffer for ever.
+    /// Whether a batch that lies behind no hole fits into the half that holes must leave, or is larger and alone there:
+    /// it may be what the others wait for, and would find no room for ever. More than their half may wait behind holes:
+    /// it was accepted while a batch below it was on its way to the journal, and that one was lost.
     fn has_room_beside_holes(&self, batch: &CdcBatch, cx: &Context<'_>) -> bool {
         let (behind, half) = (self.hole_bytes(), cx.config.max_buffer_size / 2);
         let beside = self.buffer.all().bytes.saturating_sub(behind);
         let fits = beside == 0 || beside + batch.frame.len() as u64 <= half;
-        behind > half && fits && !mutant!(HolesLeaveNoRoom)
+        behind > 0 && fits && !mutant!(HolesLeaveNoRoom)
     }
 
     fn refuse_full(&mut self, arrived: &Arrived, cx: &mut Context<'_>) {

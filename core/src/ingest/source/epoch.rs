@@ -39,6 +39,8 @@ pub(super) struct Epoch {
 pub(super) struct Waiting {
     pub(super) number: u64,
     pub(super) bytes: u64,
+    /// The first of its events that counts; [`u64::MAX`]: none does.
+    pub(super) counts_from: u64,
 }
 
 /// The lowest event, and the lowest batch number, of what no mark may pass.
@@ -84,7 +86,8 @@ impl Epoch {
         let former_end = self.all.complete_end();
         cover(&mut self.all, head, &self.closed);
         self.count_waiting(former_end);
-        self.by_event.insert((head.first, head.place), Waiting { number: head.number, bytes: head.bytes });
+        let counts_from = head.counts_from().unwrap_or(u64::MAX);
+        self.by_event.insert((head.first, head.place), Waiting { number: head.number, bytes: head.bytes, counts_from });
         if head.first >= self.all.complete_end() {
             self.waiting_bytes += head.bytes;
         }
@@ -132,8 +135,9 @@ impl Epoch {
     /// the other way round. A mark is a number, and says that the events of all batches up to it are in the lake: it stays
     /// below the lowest number of a batch that waits or ends at or above the lowest event that waits.
     pub(super) fn advance_mark(&mut self, parked: Lowest) {
-        let waiting = self.by_event.iter().map(|((first, _), waiting)| (*first, waiting.number));
-        let lowest = waiting.fold(parked, |lowest, (first, number)| lowest.with(first, number));
+        // What a batch repeats stands in others: in the lake, or among those that wait.
+        let waiting = self.by_event.values();
+        let lowest = waiting.fold(parked, |lowest, batch| lowest.with(batch.counts_from, batch.number));
         let above = self.unmarked.range((lowest.event, 0)..).map(|(_, number)| *number);
         let limit = above.fold(lowest.number, u64::min);
         let below = self.unmarked.range(..(lowest.event, 0)).map(|(_, number)| *number);

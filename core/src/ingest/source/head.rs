@@ -58,6 +58,13 @@ pub struct BatchHead {
     pub time: MachineTime,
 }
 
+impl BatchHead {
+    /// The first of its events that counts.
+    pub(super) fn counts_from(&self) -> Option<u64> {
+        self.taken.as_ref().map_or(Some(self.first), |taken| taken.first().map(|range| range.0))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -258,8 +258,7 @@ impl Source {
         let held = self.held.get(&place).filter(|held| held.saving == Saving::Applied)?;
         let below_hole = held.head.first < self.epochs[held.epoch].durable.complete_end() || mutant!(FlushAboveHole);
         // Of a batch that was cut anew, what came before takes effect with the batches that brought it.
-        let taken = held.head.taken.as_ref().and_then(|taken| taken.first());
-        let counts_from = taken.map_or(held.head.first, |range| range.0);
+        let counts_from = held.head.counts_from().unwrap_or(held.head.first);
         below_hole.then_some((held.epoch, counts_from, place))
     }
 

@@ -218,6 +218,20 @@ fn a_mark_passes_no_parked_event_under_whatever_number_it_was_repeated() {
 }
 
 #[test]
+fn a_mark_that_was_not_saved_is_the_same_after_a_restart_though_a_waiting_batch_repeats_what_it_covers() {
+    let mut lab = Lab::new();
+    lab.fill(&[(1, 1, 10), (2, 11, 20)]);
+    let parked = Lowest { event: 5, number: 1 };
+    lab.release_but(&[0, 1], parked);
+    assert_eq!(lab.source.mark("e"), None);
+    lab.save();
+    assert_eq!(lab.send(3, 15, 25), "taken 5, 6 repeats");
+    lab.restart();
+    lab.source.advance_marks(|_| Lowest::NOTHING);
+    assert_eq!(lab.source.mark("e"), Some(2));
+}
+
+#[test]
 fn what_is_below_is_flushed_in_the_order_of_events() {
     let mut lab = Lab::new();
     lab.fill(&[(3, 21, 30), (2, 11, 20), (1, 1, 10)]);
