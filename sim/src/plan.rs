@@ -316,6 +316,10 @@ impl Plan {
         // What a table says of them no longer stands in its properties.
         let plan =
             if are_many { Plan { sources: 20, name_bytes: 250, batches: apart.between(3, 8), ..plan } } else { plan };
+        let mut apart = Rng::new(seed, "large batches");
+        let is_large = plan.config.max_buffer_size == 8_192 && apart.below(4) == 0;
+        // Some are larger than half of the buffer.
+        let plan = if is_large { Plan { batch_events_max: 12, ..plan } } else { plan };
         // A producer of ours trusts resume numbers, which say nothing where nothing is compared.
         if compares { plan } else { Plan { overlap: 0, real_producers: 0, ..plan } }
     }
