@@ -17,12 +17,12 @@ use super::manifest::ManifestError;
 /// Manifests and manifest lists, each as it is written here and by one other writer.
 const SCHEMAS_KEPT: usize = 4;
 
-/// The schemas that a reader of many files met last, under their text.
+/// The schemas that a reader of many files parsed last, under their text.
 #[derive(Debug, Default)]
 pub struct Schemas(Vec<(Vec<u8>, Arc<Schema>)>);
 
 impl Schemas {
-    /// The schema of a text, which is parsed if it was not met lately.
+    /// The schema of a text, which is parsed if it is not one of the last.
     fn of(&mut self, text: &[u8]) -> Result<Arc<Schema>, ManifestError> {
         if let Some((_, schema)) = self.0.iter().find(|(known, _)| known == text) {
             return Ok(schema.clone());
