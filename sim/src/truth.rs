@@ -240,7 +240,11 @@ impl Truth {
         if is_sparse {
             sequence += rng.at("sparse event").below(100);
         }
-        for _ in 0..rng.at("events").between(1, plan.batch_events_max) {
+        // One that says nothing new, so that no event is its own. Without a number it would take that of the one before.
+        let may_be_old = is_sparse && !events.is_empty() && last.is_some() && !self.streams[stream].is_unnumbered;
+        let is_old = may_be_old && rng.at("nothing new").one_in(4);
+        let count = if is_old { 0 } else { rng.at("events").between(1, plan.batch_events_max) };
+        for _ in 0..count {
             sequence +=
                 1 + if rng.at("gap").chance(plan.number_jumps / 4) { rng.at("gap by").between(1, 3) } else { 0 };
             events.push(self.make_event(stream, sequence, plan, now_ms, false, rng));

@@ -4,6 +4,8 @@
 //! from closed ranges alone, so a restart that reads them back finds the same holes (`promises`, "Sequences,
 //! duplicates and holes"). Where to read on: [`crate::ingest::source`] keeps three of them for each epoch.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 /// Events without a hole between them, and the batches at their two ends.
@@ -56,47 +58,81 @@ pub struct Gap {
     pub batches: Option<(u64, u64)>,
 }
 
-/// Gaps that were given up. Sorted, none overlaps another.
+/// What was given up: events, and the numbers of the batches that held them. Apart from each other, since batches may
+/// repeat events of one another, and each is named.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClosedGaps(Vec<Gap>);
+#[serde(from = "Vec<Gap>", into = "Vec<Gap>")]
+pub struct ClosedGaps {
+    /// First and last of each range, both included. Rising, none overlaps another.
+    events: Vec<(u64, u64)>,
+    /// First and last of each range, both included.
+    batches: BTreeSet<(u64, u64)>,
+}
 
 impl ClosedGaps {
     /// Adds a gap.
-    ///
-    /// # Panics
-    /// If it overlaps another: a gap lies between covered runs, and a closed one is covered.
     pub fn insert(&mut self, gap: Gap) {
-        let at = self.0.partition_point(|other| other.events.0 < gap.events.0);
-        let after_former = at.checked_sub(1).and_then(|i| self.0.get(i)).is_none_or(|f| f.events.1 < gap.events.0);
-        let before_next = self.0.get(at).is_none_or(|next| gap.events.1 < next.events.0);
-        assert!(after_former && before_next, "closed gap {gap:?} overlaps another");
-        self.0.insert(at, gap);
+        let (mut first, mut last) = gap.events;
+        let from = self.events.partition_point(|range| range.1 < first);
+        let to = self.events.partition_point(|range| range.0 <= last);
+        for range in self.events.drain(from..to) {
+            (first, last) = (first.min(range.0), last.max(range.1));
+        }
+        self.events.insert(from, (first, last));
+        self.batches.extend(gap.batches);
     }
 
-    /// The closed gap that holds this event.
-    pub fn find(&self, event: u64) -> Option<&Gap> {
-        let after = self.0.partition_point(|gap| gap.events.0 <= event);
-        after.checked_sub(1).and_then(|i| self.0.get(i)).filter(|gap| event <= gap.events.1)
+    /// The range of events that were given up together with this one, if it was.
+    pub fn find(&self, event: u64) -> Option<(u64, u64)> {
+        let after = self.events.partition_point(|range| range.0 <= event);
+        after.checked_sub(1).and_then(|i| self.events.get(i)).filter(|range| event <= range.1).copied()
     }
 
     /// Whether all of `first..=last` was given up.
     fn holds(&self, first: u64, last: u64) -> bool {
-        self.find(first).is_some_and(|gap| last <= gap.events.1)
+        self.find(first).is_some_and(|range| last <= range.1)
     }
 
-    /// In rising order.
-    pub fn iter(&self) -> impl Iterator<Item = &Gap> {
-        self.0.iter()
+    /// Events that were given up, first and last of each range, both included. Rising.
+    #[cfg(test)]
+    pub fn events(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.events.iter().copied()
     }
 
-    /// How many there are.
+    /// Batches that were given up, first and last of each range, both included. Rising.
+    pub fn batches(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.batches.iter().copied()
+    }
+
+    /// How many gaps it is stored as.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.events.len().max(self.batches.len())
     }
 
-    /// Whether there is none.
+    /// Whether nothing was given up.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.events.is_empty()
+    }
+}
+
+/// Events of a stored gap that has but the numbers of batches.
+const NO_EVENTS: (u64, u64) = (1, 0);
+
+impl From<Vec<Gap>> for ClosedGaps {
+    fn from(stored: Vec<Gap>) -> ClosedGaps {
+        ClosedGaps {
+            events: stored.iter().map(|gap| gap.events).filter(|events| *events != NO_EVENTS).collect(),
+            batches: stored.iter().filter_map(|gap| gap.batches).collect(),
+        }
+    }
+}
+
+impl From<ClosedGaps> for Vec<Gap> {
+    fn from(closed: ClosedGaps) -> Vec<Gap> {
+        let length = closed.len();
+        let events = closed.events.into_iter().chain(std::iter::repeat(NO_EVENTS));
+        let batches = closed.batches.into_iter().map(Some).chain(std::iter::repeat(None));
+        events.zip(batches).take(length).map(|(events, batches)| Gap { events, batches }).collect()
     }
 }
 
@@ -354,6 +390,25 @@ mod tests {
         assert_eq!(frontier.holes().collect::<Vec<_>>(), [gap(11, 20, Some((2, 2)))]);
         frontier.insert(2, 11, 20, &closed);
         assert_eq!((frontier.complete_batch(), frontier.hole_count()), (7, 0));
+    }
+
+    #[test]
+    fn what_was_given_up_is_found_and_named_though_batches_share_events() {
+        let mut closed = ClosedGaps::default();
+        let gaps = [(31, 40, Some((4, 4))), (11, 20, Some((2, 2))), (33, 33, Some((5, 5))), (51, 60, None)];
+        for (first, last, batches) in gaps.into_iter().chain([(38, 45, Some((3, 3))), (11, 20, Some((9, 9)))]) {
+            closed.insert(gap(first, last, batches));
+        }
+        let check = |closed: &ClosedGaps| {
+            for (event, range) in [(10, None), (11, Some((11, 20))), (21, None), (41, Some((31, 45))), (46, None)] {
+                assert_eq!(closed.find(event), range, "event {event}");
+            }
+            assert_eq!(closed.batches().collect::<Vec<_>>(), [(2, 2), (3, 3), (4, 4), (5, 5), (9, 9)]);
+            assert_eq!(closed.len(), 5);
+        };
+        check(&closed);
+        let stored = postcard::to_allocvec(&closed).expect("plain numbers");
+        check(&postcard::from_bytes(&stored).expect("what was stored"));
     }
 
     #[test]

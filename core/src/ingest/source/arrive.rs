@@ -270,7 +270,7 @@ impl Case<'_> {
         if self.epoch.closed.is_empty() || mutant!(ClosedRangeForgotten) {
             return None;
         }
-        let closed = |event: &EventView| self.epoch.closed.find(event.sequence).map(|gap| (event.sequence, gap.events));
+        let closed = |event: &EventView| self.epoch.closed.find(event.sequence).map(|range| (event.sequence, range));
         let (event, closed) = self.arrival.events.iter().find_map(closed)?;
         Some(Verdict::Refuse(Refusal::InClosedHole { number: self.arrival.number, event, closed }))
     }

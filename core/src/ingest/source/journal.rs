@@ -209,9 +209,8 @@ impl Source {
     /// What of a refused batch of a sparse source will never come, now that a later one is accepted.
     fn pass_over(&mut self, index: usize, gap: Gap) {
         let epoch = &mut self.epochs[index];
-        let mut batches = gap.batches;
         for events in epoch.durable.uncovered(gap.events.0, gap.events.1) {
-            epoch.closed.insert(Gap { events, batches: batches.take() });
+            epoch.closed.insert(Gap { events, ..gap });
             self.counters.holes_closed += 1;
         }
     }

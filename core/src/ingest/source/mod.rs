@@ -242,7 +242,7 @@ impl Source {
     /// before a mark, a cumulative ack or an `ok` moves from the first number to the second.
     pub fn closed_batches(&self, epoch: &str, above: u64, through: u64) -> Vec<(u64, u64)> {
         let Some(index) = self.find(epoch).filter(|_| !mutant!(ClosedHoleUnnamed)) else { return Vec::new() };
-        let batches = self.epochs[index].closed.iter().filter_map(|gap| gap.batches);
+        let batches = self.epochs[index].closed.batches();
         batches.filter(|(first, last)| *last > above && *first <= through).collect()
     }
 

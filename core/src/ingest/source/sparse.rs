@@ -100,7 +100,7 @@ impl AwaitedBatches {
     }
 
     /// A batch is durable that covers all below it and has not come with it: that was passed over and will never come.
-    /// Returns what of it was awaited, in gaps that do not overlap: what was refused may repeat what was refused before.
+    /// Returns what of it was awaited: gaps that may overlap, since what was refused may repeat what was refused before.
     /// What lies above is awaited further.
     pub(super) fn came(&mut self, head: &BatchHead) -> Vec<Gap> {
         let mut passed_over = Vec::new();
@@ -117,34 +117,12 @@ impl AwaitedBatches {
             if first < head.first && !(is_vague && head.number < number) {
                 let events = (first, last.min(head.first - 1));
                 let batches = (last != UNNUMBERED_END).then_some((number, number));
-                passed_over.push((is_vague, Gap { events, batches }));
+                passed_over.push(Gap { events, batches });
             }
             awaited.events.0 = first.max(head.last.saturating_add(1));
             let is_over = is_vague && number < head.number;
             last > head.last && !is_over && !(mutant!(SparseRestForgotten) && first <= head.last)
         });
-        without_overlaps(passed_over)
+        passed_over
     }
-}
-
-/// The same events, each in one gap: in that of a batch whose events are known rather than in that of one that may hold
-/// any, or it would not be named.
-fn without_overlaps(mut gaps: Vec<(bool, Gap)>) -> Vec<Gap> {
-    gaps.sort_by_key(|(is_vague, gap)| (*is_vague, gap.batches.is_none(), gap.events));
-    let mut apart: Vec<Gap> = Vec::new();
-    for (_, Gap { events: (first, last), mut batches }) in gaps {
-        let (mut free, mut from) = (Vec::new(), first);
-        for taken in apart.iter().filter(|taken| taken.events.1 >= first && taken.events.0 <= last) {
-            if from < taken.events.0 {
-                free.push((from, taken.events.0 - 1));
-            }
-            from = taken.events.1 + 1;
-        }
-        if from <= last {
-            free.push((from, last));
-        }
-        apart.extend(free.into_iter().map(|events| Gap { events, batches: batches.take() }));
-        apart.sort_by_key(|gap| gap.events);
-    }
-    apart
 }

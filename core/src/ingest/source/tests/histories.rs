@@ -353,10 +353,10 @@ impl World {
     fn note_closed(&mut self) {
         for (epoch, name) in self.epoch_names.iter().enumerate() {
             let known = self.source.find(name).map(|index| &self.source.epochs[index]);
-            for gap in known.into_iter().flat_map(|state| state.closed.iter()) {
-                let gap = (epoch, gap.events.0)..=(epoch, gap.events.1);
-                assert_eq!(self.taken.range(gap.clone()).next(), None, "an event was taken and given up");
-                self.closed.extend((gap.start().1..=gap.end().1).map(|event| (epoch, event)));
+            for (first, last) in known.into_iter().flat_map(|state| state.closed.events()) {
+                let taken = self.taken.range((epoch, first)..=(epoch, last)).next();
+                assert_eq!(taken, None, "an event was taken and given up");
+                self.closed.extend((first..=last).map(|event| (epoch, event)));
             }
         }
     }
