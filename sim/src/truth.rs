@@ -98,6 +98,8 @@ pub struct Batch {
     pub closed: bool,
     /// The life that said so. A closing that the journal did not take is forgotten with its life.
     pub closed_in: u64,
+    /// When that life first said so, by its clock.
+    pub closed_at: i64,
     /// It stays away until its hole is closed.
     pub absent: bool,
     /// Times that it was sent.
@@ -267,6 +269,7 @@ impl Truth {
             acks: 0,
             closed: false,
             closed_in: 0,
+            closed_at: 0,
             absent: false,
             sends: 0,
             events_bytes: 0,

@@ -217,6 +217,7 @@ impl Ingest {
             opening,
         };
         let verdict = state.source.arrive(&arrival, cx.now, &rules);
+        let passes_over = state.source.would_pass_over(&epoch, batch.sequence_number, batch.first_event_sequence);
         self.save_changed(&batch.source_do_id, cx);
         self.stats.checks += 1;
         match verdict {
@@ -258,6 +259,11 @@ impl Ingest {
                 );
                 let refused = Refused::retry(NackReason::BufferFull, &message, cx);
                 self.refuse_new(&arrived, &refused, cx);
+            }
+            // The row that tells of it is the commit's until that has ended.
+            Verdict::Take(_) if passes_over && self.committing => {
+                let message = "a flush is being committed, and a batch before this one was refused: send it again";
+                self.refuse_new(&arrived, &Refused::retry(NackReason::InvalidSequence, message, cx), cx);
             }
             Verdict::Take(take) => self.journal(arrived, &take, cx),
         }
@@ -313,7 +319,7 @@ impl Ingest {
         state.source.issued(Take::clone(take));
         state.unready.insert(place);
         state.last_received = state.last_received.max(batch.sequence_number);
-        if state.source.has_timer() && !committing {
+        if state.source.is_told_by_row() && !committing {
             let row = state.source.to_saved(cx.now).encode();
             writes.push(crate::command::Write::Put(source_key(&batch.source_do_id), row.into()));
         }

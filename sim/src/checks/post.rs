@@ -22,7 +22,9 @@ impl World {
                 let text = String::from_utf8_lossy(body).into_owned();
                 let is_sequence = head.status == 409 && !text.contains("under way");
                 let reason = if is_sequence { NackReason::InvalidSequence } else { NackReason::BufferFull };
-                self.batch_refused(post.stream, post.batch, reason, told != Told::Refused, &text);
+                // Such an answer waits for no reader: whatever was told before was known when it was made.
+                let (batch, told_at) = ((post.stream, post.batch), i64::MAX);
+                self.batch_refused(batch, told_at, reason, told != Told::Refused, &text);
             }
         }
         if post.is_deaf {

@@ -40,7 +40,8 @@ impl World {
                     let message = format!("nack of {} where batch {number} waits", nack.sequence_number);
                     return self.fail("order of answers", message);
                 }
-                self.batch_refused(stream, batch, nack.reason, nack.should_retry, &nack.error_message);
+                let told_at = nack.timestamp;
+                self.batch_refused((stream, batch), told_at, nack.reason, nack.should_retry, &nack.error_message);
             }
             Some(Tag::Impostor(_, number)) if number == nack.sequence_number => {}
             Some(Tag::Malformed) if !nack.should_retry => {}
@@ -54,11 +55,11 @@ impl World {
         }
     }
 
-    /// A batch is refused, on a socket or by `POST /cdc`.
+    /// A batch is refused, on a socket or by `POST /cdc`, at some time by the machine's clock.
     pub(super) fn batch_refused(
         &mut self,
-        stream: usize,
-        batch: usize,
+        (stream, batch): (usize, usize),
+        told_at: i64,
         reason: NackReason,
         should_retry: bool,
         why: &str,
@@ -78,12 +79,13 @@ impl World {
         let batch = &mut of.batches[batch];
         batch.nacked += 1;
         let number = batch.number;
-        // A nack that waited for a peer to read may be older than the epoch that closed all holes of this one.
+        // A nack that waited for a peer to read may be older than what closed the hole.
         if should_retry
             && !over
             && reason == NackReason::InvalidSequence
             && batch.closed
             && batch.closed_in == self.host.lives
+            && batch.closed_at <= told_at
             && self.plan.overlap == 0
         {
             let message = format!("batch {number} of stream {stream} was given up and is to be sent again");
@@ -132,8 +134,9 @@ impl World {
             if !(nack.sequence_number..=last).contains(&batch.number) {
                 continue;
             }
-            batch.closed = true;
-            batch.closed_in = self.host.lives;
+            if !batch.closed || batch.closed_in != self.host.lives {
+                (batch.closed, batch.closed_in, batch.closed_at) = (true, self.host.lives, nack.timestamp);
+            }
             let (number, acked) = (batch.number, batch.acked);
             if let Some(socket) = self.sockets.get_mut(&conn) {
                 socket.told_closed.insert((stream, number));

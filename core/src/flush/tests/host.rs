@@ -37,6 +37,12 @@ pub(super) struct Host {
     pub(super) acked: BTreeSet<(u64, u64)>,
     /// How many were refused for now.
     pub(super) nacked: u64,
+    /// Numbers that were refused for good, or named as given up.
+    pub(super) refused: Vec<u64>,
+    /// Saves of nothing but the row of a source fail.
+    pub(super) are_rows_refused: bool,
+    /// Commits do not end, and are lost with their life.
+    pub(super) are_commits_slow: bool,
     /// The machine dies after so many more commands.
     pub(super) dies_after: Option<u64>,
     pub(super) answers: Vec<(u16, Bytes)>,
@@ -65,6 +71,9 @@ impl Host {
             marks: BTreeMap::new(),
             acked: BTreeSet::new(),
             nacked: 0,
+            refused: Vec::new(),
+            are_rows_refused: false,
+            are_commits_slow: false,
             dies_after: None,
             answers: Vec::new(),
             saves: 0,
@@ -126,6 +135,10 @@ impl Host {
             }
             Command::Halt { reason } => panic!("{reason}"),
             Command::Ready | Command::Attach { .. } | Command::Close { .. } | Command::ReadMore { .. } => return None,
+            Command::Save { writes, .. } if self.are_commits_slow && is_commit(&writes) => return None,
+            Command::Save { op, writes } if self.are_rows_refused && is_row(&writes) => {
+                (op, Outcome::Refused(failure("the disk is full")))
+            }
             Command::Save { op, writes } => (op, self.save(writes)),
             Command::Load { op, .. } if self.is_journal_mute => {
                 self.loads_failed += 1;
@@ -149,7 +162,7 @@ impl Host {
 
     pub(super) fn save(&mut self, writes: Vec<Write>) -> Outcome {
         self.saves += 1;
-        let is_commit = writes.iter().any(|write| matches!(write, Write::Put(key, _) if key.starts_with(b"c/t/")));
+        let is_commit = is_commit(&writes);
         for write in writes {
             match write {
                 Write::Put(key, value) => self.journal.insert(key, value),
@@ -182,6 +195,9 @@ impl Host {
             }
             ServerMessage::Ack(_) | ServerMessage::Status(_) => {}
             ServerMessage::Nack(nack) if nack.should_retry => self.nacked += 1,
+            ServerMessage::Nack(nack) => {
+                self.refused.extend(nack.sequence_number..=nack.through_sequence.unwrap_or(nack.sequence_number));
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -202,17 +218,21 @@ impl Host {
 
     /// Connects source `s{n}` as connection n.
     pub(super) fn connect(&mut self, n: u64) {
+        self.connect_as(n, None, Capabilities::default());
+    }
+
+    pub(super) fn connect_as(&mut self, n: u64, epoch: Option<&str>, capabilities: Capabilities) {
         let conn = ConnId(n);
         self.step(Event::Opened { conn, peer: Peer::default(), attachment: None });
         let connect = Connect {
             timestamp: self.now,
             correlation_id: None,
             source_do_id: format!("s{n}"),
-            source_epoch: None,
+            source_epoch: epoch.map(str::to_owned),
             source_shard_name: None,
             last_ack_sequence: 0,
             protocol_version: crate::wire::client::PROTOCOL_VERSION,
-            capabilities: Capabilities::default(),
+            capabilities,
         };
         let frame = Frame::Text(ClientMessage::Connect(connect).to_frame());
         self.step(Event::Received { conn, frame });
@@ -289,6 +309,14 @@ impl Host {
         let expected: Vec<_> = expected.iter().map(|(source, number)| ((*source).to_owned(), *number)).collect();
         assert_eq!(self.events(table), expected, "table {table}");
     }
+}
+
+fn is_commit(writes: &[Write]) -> bool {
+    writes.iter().any(|write| matches!(write, Write::Put(key, _) if key.starts_with(b"c/t/")))
+}
+
+fn is_row(writes: &[Write]) -> bool {
+    matches!(writes, [Write::Put(key, _)] if key.starts_with(b"s/"))
 }
 
 pub(super) fn failure(message: &str) -> Failure {

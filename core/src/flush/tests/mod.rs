@@ -3,3 +3,4 @@
 mod beginning;
 mod host;
 mod parking;
+mod passed_over;

@@ -212,9 +212,21 @@ impl Source {
         self.unsaved
     }
 
-    /// Whether a hole is open. Then [`Source::to_saved`] belongs into each save, so that its clock survives.
+    /// Whether a hole is open.
     pub fn has_timer(&self) -> bool {
         self.epochs.iter().any(|epoch| !epoch.clocks.is_empty())
+    }
+
+    /// Whether [`Source::to_saved`] belongs into the save of each batch: for the clock of a hole; or for the refused batches
+    /// that this one may pass over, since the row that first told of them may not have been taken.
+    pub fn is_told_by_row(&self) -> bool {
+        self.has_timer() || !self.awaited.is_empty()
+    }
+
+    /// Whether a batch with this number and first event would pass over a refused one of its epoch. It is never to be saved
+    /// without the row that tells of that: after a restart, nothing would.
+    pub fn would_pass_over(&self, epoch: &str, number: u64, first: u64) -> bool {
+        self.awaited.would_pass_over(epoch, number, first)
     }
 
     /// Whether it may leave memory: all is in the control row. One that awaits refused batches stays, since the row that

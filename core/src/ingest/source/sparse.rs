@@ -82,6 +82,12 @@ impl AwaitedBatches {
         self.0.iter().filter(|awaited| *awaited.epoch == *epoch).map(|awaited| awaited.number).max().unwrap_or(0)
     }
 
+    /// Whether a batch with this number and first event would pass over another.
+    pub(super) fn would_pass_over(&self, epoch: &str, number: u64, first: u64) -> bool {
+        let mut others = self.0.iter().filter(|awaited| *awaited.epoch == *epoch && awaited.number != number);
+        others.any(|awaited| awaited.events.0 < first)
+    }
+
     /// Whether there is none.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()

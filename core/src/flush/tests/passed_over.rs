@@ -1,0 +1,61 @@
+//! Batches of a sparse source that were refused, and passed over: what the journal knows of them when the machine dies.
+
+use super::host::{Host, config};
+use crate::event::{ConnId, Event, Frame};
+use crate::wire::client::Capabilities;
+
+/// A sparse source that has connected.
+fn host() -> Host {
+    let mut host = Host::new(config());
+    connect(&mut host);
+    host
+}
+
+fn connect(host: &mut Host) {
+    host.connect_as(1, Some("e"), Capabilities { sparse: true, ..Capabilities::default() });
+}
+
+/// Sends a batch that is refused for good, since it cannot be read.
+fn send_spoilt(host: &mut Host, number: u64) {
+    let spoilt = format!(r#"{{"type":"cdc_batch","timestamp":0,"sequenceNumber":{number},"events":[7]}}"#);
+    host.step(Event::Received { conn: ConnId(1), frame: Frame::Text(spoilt.into()) });
+    assert_eq!(host.refused.pop(), Some(number));
+}
+
+/// The machine dies, and what was refused comes again, repaired.
+fn check_repaired_too_late(host: &mut Host, number: u64) {
+    host.restart();
+    connect(host);
+    host.refused.clear();
+    host.send(1, number, &["good"]);
+    assert_eq!(host.refused, [number], "it is in the journal or the lake, or it is refused");
+}
+
+#[test]
+fn a_refusal_that_the_journal_did_not_take_is_saved_with_the_batch_that_passes_over_it() {
+    let mut host = host();
+    host.send(1, 1, &["good"]);
+    host.are_rows_refused = true;
+    send_spoilt(&mut host, 2);
+    host.send(1, 3, &["good"]);
+    assert!(host.acked.contains(&(1, 3)));
+    check_repaired_too_late(&mut host, 2);
+}
+
+#[test]
+fn a_refusal_during_a_commit_is_passed_over_after_it() {
+    let mut host = host();
+    host.send(1, 1, &["good"]);
+    host.are_commits_slow = true;
+    host.pass(5_000);
+    send_spoilt(&mut host, 2);
+    host.send(1, 3, &["good"]);
+    assert_eq!((host.nacked, host.acked.contains(&(1, 3))), (1, false), "its row is the commit's");
+    host.are_commits_slow = false;
+    host.restart();
+    connect(&mut host);
+    send_spoilt(&mut host, 2);
+    host.send(1, 3, &["good"]);
+    assert!(host.acked.contains(&(1, 3)));
+    check_repaired_too_late(&mut host, 2);
+}
