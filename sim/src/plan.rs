@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::rng::Rng;
 
+/// Room for all that sources send to a table that stays broken: where there is none, everything waits for it.
+const PARKED_BYTES: u64 = 64 << 20;
+
 /// Chances of faults, in a million. Each field names when it is drawn.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -186,7 +189,7 @@ impl Plan {
     }
 
     fn that_stays_broken(self) -> Plan {
-        let config = Config { max_parked_bytes: 1 << 20, deduplication_window_ms: 3_600_000, ..self.config };
+        let config = Config { max_parked_bytes: PARKED_BYTES, deduplication_window_ms: 3_600_000, ..self.config };
         Plan { config, stays_broken: true, fat: 0, holes_close: false, ..self }
     }
 
@@ -245,7 +248,7 @@ impl Plan {
         }
         let stays_broken = fat == 0 && !holes_close && apart.below(6) == 0;
         if stays_broken {
-            config.max_parked_bytes = 1 << 20;
+            config.max_parked_bytes = PARKED_BYTES;
         }
         let mut apart = Rng::new(seed, "sparse");
         let sparse = if apart.below(5) == 0 { *apart.pick(&[500_000, 1_000_000]) } else { 0 };
@@ -287,8 +290,6 @@ impl Plan {
         if are_many {
             // Of so much, flushes of 2,000 bytes would make too many for the time.
             config.flush_threshold_bytes = config.flush_threshold_bytes.max(20_000);
-            // What is broken for good has room for all that they send.
-            config.max_parked_bytes = config.max_parked_bytes.max(if stays_broken { 16 << 20 } else { 0 });
         }
         let plan = Plan {
             fat,
