@@ -198,11 +198,10 @@ impl Calls {
             Ok(post) => {
                 let events = post.batch.events.len() as u64;
                 self.open.insert(call, Call::Batch { source: request.source, events });
-                let sparse = !post.is_numbered;
-                let origin = Origin::Call(call, sparse);
+                let (origin, is_numbered) = (Origin::Call(call), post.is_numbered);
                 let epoch = post.batch.source_epoch.clone().unwrap_or_default();
-                let opening = Opening { base: 0, sparse };
-                Body::Batch(Box::new(Arrived { batch: Arc::new(post.batch), origin, epoch, opening }))
+                let opening = Opening { base: 0, sparse: !is_numbered };
+                Body::Batch(Box::new(Arrived { batch: Arc::new(post.batch), origin, epoch, is_numbered, opening }))
             }
             Err(error) => {
                 let kind = match error.reason {
@@ -310,8 +309,8 @@ fn not_there(call: CallId, what: &str, cx: &mut Context<'_>) -> Need {
 fn refused_for_good(request: CdcRequest, epoch: Option<String>, number: Option<u64>) -> Body {
     let number = request.sequence_number.or(number);
     let epoch = request.source_epoch.or(epoch).unwrap_or_default();
-    let sparse = number.is_none();
-    Body::Refused(RefusedForGood { source: request.source, epoch, number, events: None, sparse })
+    let (source, sparse) = (request.source, number.is_none());
+    Body::Refused(RefusedForGood { source, epoch, number, events: None, sparse, by_post: true })
 }
 
 fn unsupported(request: &CdcRequest) -> Option<HttpError> {

@@ -252,7 +252,10 @@ impl Rooms {
         if may_flush {
             flusher.begin_if_due(ingest, cx);
         }
-        ingest.committing = matches!(flusher.phase, Phase::Committing(..));
+        let was_committing = std::mem::replace(&mut ingest.committing, matches!(flusher.phase, Phase::Committing(..)));
+        if was_committing && !ingest.committing {
+            ingest.save_all_changed(cx);
+        }
         let unfinished = flusher.is_running() || flusher.hints_may_follow(cx.now);
         flusher.requests.settle(ingest, &flusher.parked, unfinished, cx);
         for (conn, correlation_id, result) in std::mem::take(&mut flusher.requests.answered) {

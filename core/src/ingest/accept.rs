@@ -88,7 +88,7 @@ impl Ingest {
         self.conns.heard(conn, &batch.source_do_id);
         let (epoch, opening) = self.opening(conn, &batch);
         let origin = Origin::Conn(conn, ticket);
-        self.take(Arrived { batch: Arc::new(batch), origin, epoch, opening }, cx);
+        self.take(Arrived { batch: Arc::new(batch), origin, epoch, is_numbered: true, opening }, cx);
     }
 
     /// A batch came, on a socket or by `POST /cdc`.
@@ -103,6 +103,7 @@ impl Ingest {
                 number: Some(batch.sequence_number),
                 events: Some((batch.first_event_sequence, batch.last_event_sequence)),
                 sparse: arrived.opening.sparse,
+                by_post: matches!(arrived.origin, Origin::Call(_)),
             };
             self.refused_for_good(refused, cx);
             return;
@@ -119,7 +120,8 @@ impl Ingest {
             let introduction = self.conns.introduction(conn);
             let sparse = introduction.is_some_and(|said| said.source == source && said.sparse);
             let number = error.named.sequence_number;
-            self.refused_for_good(RefusedForGood { source, epoch, number, events: None, sparse }, cx);
+            let refused = RefusedForGood { source, epoch, number, events: None, sparse, by_post: false };
+            self.refused_for_good(refused, cx);
         }
         let nack = answers::nack_malformed(error, stream, cx);
         self.conns.answer(conn, ticket, nack, cx.now, cx.out);
@@ -139,19 +141,27 @@ impl Ingest {
     /// A batch was refused before its source was asked.
     pub(crate) fn refused_for_good(&mut self, refused: RefusedForGood, cx: &mut Context<'_>) {
         // Nobody is loaded for a message that may be of anybody.
-        if refused.sparse || self.sources.contains_key(&refused.source) {
+        if refused.sparse || refused.by_post || self.sources.contains_key(&refused.source) {
             self.enter(&refused.source.clone(), Input::Refused(refused), cx);
         }
     }
 
     pub(super) fn note_refused(&mut self, refused: &RefusedForGood, cx: &mut Context<'_>) {
         let rules = self.rules(cx.config);
-        let RefusedForGood { source, epoch, number, events, sparse } = refused;
+        let RefusedForGood { source, epoch, number, events, sparse, by_post: _ } = refused;
         if let Some(state) = self.state(source) {
             let refusal = RefusedBatch { epoch, number: *number, events: *events, retry: false, sparse: *sparse };
             state.source.refused(&refusal, cx.now, &rules);
         }
         self.save_changed(source, cx);
+    }
+
+    /// Saves what was not saved because a flush was being committed.
+    pub(crate) fn save_all_changed(&mut self, cx: &mut Context<'_>) {
+        let changed = self.states().filter(|(_, state)| state.source.unsaved()).map(|(name, _)| name.clone());
+        for name in changed.collect::<Vec<_>>() {
+            self.save_changed(&name, cx);
+        }
     }
 
     /// Saves what has changed of a source that no batch tells.
@@ -193,7 +203,7 @@ impl Ingest {
         let open = |conn: &ConnId| self.conns.is_open(*conn);
         let speaker = match arrived.origin {
             Origin::Conn(conn, _) => Some(conn).filter(open),
-            Origin::Call(..) => None,
+            Origin::Call(_) => None,
         };
         let state = self.state(&batch.source_do_id).expect("the source is loaded before its batches are handled");
         state.last_activity_ms = cx.wall.0;
@@ -212,8 +222,9 @@ impl Ingest {
             bytes: batch.frame.len() as u64,
             conn: match arrived.origin {
                 Origin::Conn(conn, _) => Some(conn),
-                Origin::Call(..) => None,
+                Origin::Call(_) => None,
             },
+            is_numbered: arrived.is_numbered,
             opening,
         };
         let verdict = state.source.arrive(&arrival, cx.now, &rules);
@@ -441,7 +452,7 @@ impl Ingest {
     fn reply(&mut self, origin: Origin, message: ServerMessage, cx: &mut Context<'_>) {
         match origin {
             Origin::Conn(conn, ticket) => self.conns.answer(conn, ticket, message, cx.now, cx.out),
-            Origin::Call(call, _) => self.replies.push((call, message)),
+            Origin::Call(call) => self.replies.push((call, message)),
         }
     }
 

@@ -114,6 +114,8 @@ pub(crate) struct RefusedForGood {
     pub(crate) events: Option<(u64, u64)>,
     /// Whether its epoch is sparse, if this is the first of it.
     pub(crate) sparse: bool,
+    /// Whether it is known whose it was, so that its source may be loaded for it: it came by `POST /cdc`.
+    pub(crate) by_post: bool,
 }
 
 /// A batch on its way in. What its connection said counts as it was when the batch came: it may wait for its source,
@@ -124,7 +126,9 @@ pub(crate) struct Arrived {
     pub(crate) origin: Origin,
     /// The epoch that it belongs to.
     pub(crate) epoch: String,
-    /// How that begins, if this is the first batch of it.
+    /// Whether it came with a number; else it has its last event's.
+    pub(crate) is_numbered: bool,
+    /// How its epoch begins, if this is the first batch of it.
     pub(crate) opening: Opening,
 }
 
@@ -133,8 +137,8 @@ pub(crate) struct Arrived {
 pub(crate) enum Origin {
     /// A message on a connection.
     Conn(ConnId, Ticket),
-    /// `POST /cdc`; whether its numbers are sparse.
-    Call(CallId, bool),
+    /// `POST /cdc`.
+    Call(CallId),
 }
 
 #[derive(Debug)]

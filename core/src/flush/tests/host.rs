@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 
 use crate::catalog::TablePointer;
-use crate::command::{Command, Condition, Failure, Outcome, Write};
+use crate::command::{Command, Condition, Failure, Op, Outcome, Write};
 use crate::config::Config;
 use crate::event::{CallId, ConnId, Event, Frame, Peer, RequestHead};
 use crate::http::status::StatusAnswer;
@@ -41,8 +41,9 @@ pub(super) struct Host {
     pub(super) refused: Vec<u64>,
     /// Saves of nothing but the row of a source fail.
     pub(super) are_rows_refused: bool,
-    /// Commits do not end, and are lost with their life.
+    /// Commits do not end before [`Host::end_commits`], and are lost with their life.
     pub(super) are_commits_slow: bool,
+    pub(super) commits: Vec<(Op, Vec<Write>)>,
     /// The machine dies after so many more commands.
     pub(super) dies_after: Option<u64>,
     pub(super) answers: Vec<(u16, Bytes)>,
@@ -74,6 +75,7 @@ impl Host {
             refused: Vec::new(),
             are_rows_refused: false,
             are_commits_slow: false,
+            commits: Vec::new(),
             dies_after: None,
             answers: Vec::new(),
             saves: 0,
@@ -100,6 +102,15 @@ impl Host {
         self.lake = Host::restore(&self.config, self.lives, self.now, &self.journal);
         self.marks.clear();
         self.dies_after = None;
+        self.commits.clear();
+    }
+
+    /// The commits that were slow take effect.
+    pub(super) fn end_commits(&mut self) {
+        for (op, writes) in std::mem::take(&mut self.commits) {
+            let outcome = self.save(writes);
+            self.step(Event::Done { op, outcome });
+        }
     }
 
     /// Delivers an event, and all that follows from it at once.
@@ -135,7 +146,10 @@ impl Host {
             }
             Command::Halt { reason } => panic!("{reason}"),
             Command::Ready | Command::Attach { .. } | Command::Close { .. } | Command::ReadMore { .. } => return None,
-            Command::Save { writes, .. } if self.are_commits_slow && is_commit(&writes) => return None,
+            Command::Save { op, writes } if self.are_commits_slow && is_commit(&writes) => {
+                self.commits.push((op, writes));
+                return None;
+            }
             Command::Save { op, writes } if self.are_rows_refused && is_row(&writes) => {
                 (op, Outcome::Refused(failure("the disk is full")))
             }
@@ -264,6 +278,15 @@ impl Host {
         };
         let frame = header.to_frame(&serde_json::to_vec(&events).expect("JSON"));
         self.step(Event::Received { conn: ConnId(n), frame: Frame::Text(frame) });
+    }
+
+    /// `POST /cdc` of source `s{n}`. The status of its answer.
+    pub(super) fn post(&mut self, n: u64, body: &str) -> u16 {
+        let headers = vec![("x-client-id".to_owned(), format!("s{n}"))];
+        let head = RequestHead { method: "POST".to_owned(), path: "/cdc".to_owned(), query: None, headers };
+        self.step(Event::Requested { call: CALL, head });
+        self.step(Event::BodyChunk { call: CALL, bytes: Bytes::copy_from_slice(body.as_bytes()), last: true });
+        self.answers.pop().expect("an answer").0
     }
 
     pub(super) fn request(&mut self, method: &str, path: &str) {

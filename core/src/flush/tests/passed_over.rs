@@ -59,3 +59,35 @@ fn a_refusal_during_a_commit_is_passed_over_after_it() {
     assert!(host.acked.contains(&(1, 3)));
     check_repaired_too_late(&mut host, 2);
 }
+
+#[test]
+fn a_refusal_during_a_commit_is_saved_after_it() {
+    let mut host = host();
+    host.send(1, 1, &["good"]);
+    host.are_commits_slow = true;
+    host.pass(5_000);
+    send_spoilt(&mut host, 2);
+    host.end_commits();
+    host.restart();
+    connect(&mut host);
+    host.send(1, 3, &["good"]);
+    check_repaired_too_late(&mut host, 2);
+}
+
+#[test]
+fn what_a_post_that_cannot_be_read_was_refused_is_noted_though_its_source_was_not_in_memory() {
+    let event = |n: u64| {
+        format!(
+            r#"{{"sequence":{n},"timestamp":1,"operation":"INSERT","table":"good","rowId":"r{n}","after":{{"n":{n}}}}}"#
+        )
+    };
+    let numbered =
+        |number: u64, event: &str| format!(r#"{{"sequenceNumber":{number},"sourceEpoch":"e","events":[{event}]}}"#);
+    let mut host = host();
+    host.send(1, 1, &["good"]);
+    host.pass(20_000);
+    host.step(Event::Closed { conn: ConnId(1) });
+    assert_eq!(host.post(1, &numbered(2, "7")), 400);
+    assert_eq!(host.post(1, &numbered(3, &event(30))), 200);
+    assert_eq!(host.post(1, &numbered(2, &event(20))), 409, "it was passed over");
+}

@@ -35,6 +35,8 @@ pub struct Arrival<'a> {
     pub epoch: &'a str,
     /// Its number; without one, its last event's.
     pub number: u64,
+    /// Whether it came with that.
+    pub is_numbered: bool,
     /// At least one, rising. Only their numbers are looked at.
     pub events: &'a [EventView],
     /// Of its events.
@@ -139,7 +141,7 @@ impl Source {
             epoch.clocks.pause(events.0, events.1, now.after_ms(rules.refusal_pause_ms));
         }
         let known = index.map(|index| &self.epochs[index]);
-        let is_over = index.is_some_and(|index| index + 1 < self.epochs.len());
+        let is_over = index.is_some_and(|index| self.newer_than(index).is_some());
         if is_over || !known.map_or(sparse, |epoch| epoch.opening.sparse) {
             return;
         }
@@ -197,8 +199,11 @@ impl Source {
         if mutant!(HighestSequenceDedup) && index.is_some() && arrival.number <= epoch.durable.highest_batch() {
             return Verdict::Duplicate { unverified: false };
         }
+        if index.is_some() && !arrival.is_numbered && !epoch.opening.sparse {
+            return Verdict::Refuse(Refusal::Unnumbered { epoch: arrival.epoch.to_owned() });
+        }
         if !rules.deduplicate {
-            return case.take(None, false);
+            return case.wait_if_sparse().unwrap_or_else(|| case.take(None, false));
         }
         case.rule_1_known_number()
             .or_else(|| case.rule_2_closed_hole())
@@ -304,10 +309,19 @@ impl Case<'_> {
         }
         // Its number is kept, though none of its events is: a hole may wait for just that number.
         let is_new = number > self.epoch.all.highest_batch();
-        match self.refuse_for_hole().filter(|_| is_new) {
+        let is_sparse = self.epoch.opening.sparse;
+        let refusal = if is_sparse { self.refuse_for_sparse() } else { self.refuse_for_hole().filter(|_| is_new) };
+        match refusal {
             Some(refusal) => Verdict::Refuse(refusal),
-            None => self.take(Some(Vec::new()), self.is_behind_hole()),
+            None => self.wait_if_sparse().unwrap_or_else(|| self.take(Some(Vec::new()), self.is_behind_hole())),
         }
+    }
+
+    /// A sparse batch covers what the one before holds, in events or in numbers, and that one may yet be lost: no hole would
+    /// tell.
+    fn wait_if_sparse(&self) -> Option<Verdict> {
+        let is_sparse = self.epoch.opening.sparse && !mutant!(SparseSavesTogether);
+        self.source.last_pending().filter(|_| is_sparse).map(|place| Verdict::Wait { place })
     }
 
     /// Rule 3: it brings events that are not covered, `event` being the first. `uncovered` where that is not all.
@@ -328,9 +342,8 @@ impl Case<'_> {
         if let Some(refusal) = refusal {
             return Verdict::Refuse(refusal);
         }
-        // It would cover what the one before holds, and that one may yet be lost: no hole would tell.
-        if let Some(place) = self.source.last_pending().filter(|_| is_sparse && !mutant!(SparseSavesTogether)) {
-            return Verdict::Wait { place };
+        if let Some(verdict) = self.wait_if_sparse() {
+            return verdict;
         }
         let taken = uncovered.and_then(|uncovered| taken_ranges(self.arrival.events, uncovered));
         if taken.as_ref().is_some_and(|taken| taken.len() > TAKEN_RANGES_MAX) {

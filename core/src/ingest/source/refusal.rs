@@ -129,6 +129,14 @@ pub enum Refusal {
         /// Pieces at most.
         limit: usize,
     },
+    /// Its epoch has numbers of batches: its own would be that of an event.
+    #[error(
+        "sequenceNumber: expected one, since the batches of epoch {epoch:?} have them: send it, or another sourceEpoch"
+    )]
+    Unnumbered {
+        /// Its epoch.
+        epoch: String,
+    },
     /// Sparse: a refused batch must come first.
     #[error(
         "batch {number} cannot be taken before batch {awaited}, which was refused: send batch {awaited} again first"
@@ -168,6 +176,7 @@ impl Refusal {
             | Refusal::TooManyAwaited { .. }
             | Refusal::OtherConnection { .. } => true,
             Refusal::NumberTaken { .. }
+            | Refusal::Unnumbered { .. }
             | Refusal::NumberPassed { .. }
             | Refusal::InClosedHole { .. }
             | Refusal::CoveredWithoutEpoch { .. }

@@ -242,6 +242,7 @@ impl World {
             last: *made.events.last().expect("not empty"),
             hash: made.hash,
             conn: None,
+            is_numbered: true,
             opening: Opening { base: 0, sparse: self.sparse },
         };
         let views = events(made.events.iter().copied());
@@ -249,6 +250,7 @@ impl World {
             place: self.next_place,
             epoch: sent.epoch,
             number: sent.number,
+            is_numbered: true,
             events: &views,
             hash: sent.hash,
             bytes: 100,
@@ -302,6 +304,7 @@ impl World {
             | Refusal::TooManyClosed { .. }
             | Refusal::TooManyEpochs { .. }
             | Refusal::TooManyPieces { .. }
+            | Refusal::Unnumbered { .. }
             | Refusal::AwaitsRefused { .. }
             | Refusal::TooManyAwaited { .. }
             | Refusal::OtherConnection { .. } => panic!("{made:?}: {refusal}"),

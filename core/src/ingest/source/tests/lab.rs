@@ -46,12 +46,14 @@ pub(super) struct Sent<'a> {
     pub(super) last: u64,
     pub(super) hash: u128,
     pub(super) conn: Option<ConnId>,
+    pub(super) is_numbered: bool,
     pub(super) opening: Opening,
 }
 
 pub(super) fn batch(epoch: &str, number: u64, first: u64, last: u64) -> Sent<'_> {
     let hash = u128::from(first) << 32 | u128::from(last);
-    Sent { epoch, number, first, last, hash, conn: None, opening: Opening { base: 0, sparse: false } }
+    let opening = Opening { base: 0, sparse: false };
+    Sent { epoch, number, first, last, hash, conn: None, is_numbered: true, opening }
 }
 
 pub(super) struct Lab {
@@ -71,10 +73,10 @@ impl Lab {
 
     /// The verdict, and nothing else.
     pub(super) fn judge(&mut self, sent: Sent<'_>, sequences: impl IntoIterator<Item = u64>) -> Verdict {
-        let Sent { epoch, number, hash, conn, opening, .. } = sent;
+        let Sent { epoch, number, hash, conn, is_numbered, opening, .. } = sent;
         let events = events(sequences);
         let place = self.next_place;
-        let arrival = Arrival { place, epoch, number, events: &events, hash, bytes: 100, conn, opening };
+        let arrival = Arrival { place, epoch, number, is_numbered, events: &events, hash, bytes: 100, conn, opening };
         self.source.arrive(&arrival, self.now, &self.rules)
     }
 

@@ -342,3 +342,47 @@ fn what_has_no_number_stands_after_all_that_is_awaited() {
     assert_eq!(lab.send_as(sparse(30, 301, 310)), "taken 10");
     assert!(lab.send_as(sparse(22, 221, 223)).starts_with("never: event 221 of batch 22 came too late"));
 }
+
+#[test]
+fn a_batch_of_old_events_keeps_to_the_order_too() {
+    let mut lab = refused();
+    assert_eq!(lab.send_as(sparse(30, 105, 108)), AWAITED);
+    assert_eq!((lab.resume(), lab.source.closed_batches("e", 0, 99)), (Some(10), vec![]));
+    let (place, _) = lab.issue(sparse(20, 201, 210));
+    assert_eq!(lab.send_as(sparse(30, 105, 108)), format!("wait for {place}"), "that one may yet be lost");
+    lab.source.durable(place, lab.now);
+    assert_eq!(lab.send_as(sparse(30, 105, 108)), "taken 0, 4 repeats");
+    assert_eq!(lab.resume(), Some(30));
+}
+
+#[test]
+fn while_nothing_is_compared_one_at_a_time_is_on_its_way_too() {
+    let mut lab = Lab::new();
+    assert_eq!(lab.send_as(sparse(10, 101, 110)), "taken 10");
+    lab.rules.deduplicate = false;
+    let (place, _) = lab.issue(sparse(20, 201, 210));
+    assert_eq!(lab.send_as(sparse(30, 301, 310)), format!("wait for {place}"));
+}
+
+#[test]
+fn a_refusal_counts_until_a_newer_epoch_is_durable() {
+    let mut lab = Lab::new();
+    assert_eq!(lab.send_as(sparse(10, 101, 110)), "taken 10");
+    let (place, _) = lab.issue(Sent { epoch: "f", ..sparse(1, 1, 10) });
+    lab.refuse(20, (201, 210), true);
+    lab.source.forget(place, lab.now);
+    assert_eq!(lab.send_as(sparse(30, 301, 310)), AWAITED);
+}
+
+#[test]
+fn a_batch_without_a_number_is_none_of_an_epoch_that_has_them() {
+    let unnumbered = |first, last| Sent { is_numbered: false, ..sparse(last, first, last) };
+    let mut lab = Lab::new();
+    lab.fill(&[(1, 1, 100), (2, 101, 200)]);
+    assert_eq!(
+        lab.send_as(unnumbered(201, 300)),
+        "never: sequenceNumber: expected one, since the batches of epoch \"e\" have them: send it, or another sourceEpoch"
+    );
+    assert_eq!((lab.send(3, 201, 300), lab.resume()), ("taken 100".to_owned(), Some(3)));
+    assert_eq!(lab.send_as(Sent { epoch: "f", ..unnumbered(1, 10) }), "taken 10");
+}
