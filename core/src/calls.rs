@@ -310,7 +310,7 @@ fn refused_for_good(request: CdcRequest, epoch: Option<String>, number: Option<u
     let number = request.sequence_number.or(number);
     let epoch = request.source_epoch.or(epoch).unwrap_or_default();
     let (source, sparse) = (request.source, number.is_none());
-    Body::Refused(RefusedForGood { source, epoch, number, events: None, sparse, by_post: true })
+    Body::Refused(RefusedForGood { source, epoch, number, batch: None, sparse, by_post: true })
 }
 
 fn unsupported(request: &CdcRequest) -> Option<HttpError> {

@@ -17,6 +17,9 @@ pub type Word = &'static str;
 /// Events of the batch before that one may begin with: all of its events must fit into a message.
 const OVERLAP_MAX: usize = 12;
 
+/// How many batches back one may repeat that says nothing new.
+const OLD_MAX: usize = 8;
+
 /// Names an event in the whole run; its row carries it.
 pub type Uid = u64;
 
@@ -226,7 +229,8 @@ impl Truth {
         if is_sparse {
             number += rng.at("sparse number").below(40);
         }
-        let mut sequence = last.as_ref().map_or(0, |batch| batch.range.1) + jump(rng);
+        let highest = self.streams[stream].batches.iter().map(|batch| batch.range.1).max();
+        let mut sequence = highest.unwrap_or(0) + jump(rng);
         let mut events: Vec<Uid> = Vec::new();
         let may_be_0 = last.is_none() && plan.overlap == 0 && !self.streams[stream].is_unnumbered;
         if may_be_0 && rng.at("from 0").one_in(4) {
@@ -237,7 +241,7 @@ impl Truth {
         {
             let again = rng.at("overlap by").between(1, last.events.len().min(OVERLAP_MAX) as u64) as usize;
             events.extend(&last.events[last.events.len() - again..]);
-            sequence = last.range.1;
+            sequence = highest.unwrap_or(0);
         }
         if is_sparse {
             sequence += rng.at("sparse event").below(100);
@@ -245,6 +249,12 @@ impl Truth {
         // One that says nothing new, so that no event is its own. Without a number it would take that of the one before.
         let may_be_old = is_sparse && !events.is_empty() && last.is_some() && !self.streams[stream].is_unnumbered;
         let is_old = may_be_old && rng.at("nothing new").one_in(4);
+        // What an older one held is in the lake or the journal if that was acked, and the source keeps to the order.
+        let known = self.streams[stream].batches.iter().rev().take(OLD_MAX).filter(|batch| batch.acked);
+        let known: Vec<&Batch> = known.filter(|_| is_old && !self.streams[stream].may_overtake).collect();
+        if !known.is_empty() {
+            events.clone_from(&rng.at("how old").pick(&known).events);
+        }
         let count = if is_old { 0 } else { rng.at("events").between(1, plan.batch_events_max) };
         for _ in 0..count {
             sequence +=

@@ -101,7 +101,7 @@ impl Ingest {
                 source: batch.source_do_id.clone(),
                 epoch: arrived.epoch.clone(),
                 number: Some(batch.sequence_number),
-                events: Some((batch.first_event_sequence, batch.last_event_sequence)),
+                batch: Some(Arc::clone(batch)),
                 sparse: arrived.opening.sparse,
                 by_post: matches!(arrived.origin, Origin::Call(_)),
             };
@@ -120,7 +120,7 @@ impl Ingest {
             let introduction = self.conns.introduction(conn);
             let sparse = introduction.is_some_and(|said| said.source == source && said.sparse);
             let number = error.named.sequence_number;
-            let refused = RefusedForGood { source, epoch, number, events: None, sparse, by_post: false };
+            let refused = RefusedForGood { source, epoch, number, batch: None, sparse, by_post: false };
             self.refused_for_good(refused, cx);
         }
         let nack = answers::nack_malformed(error, stream, cx);
@@ -148,9 +148,10 @@ impl Ingest {
 
     pub(super) fn note_refused(&mut self, refused: &RefusedForGood, cx: &mut Context<'_>) {
         let rules = self.rules(cx.config);
-        let RefusedForGood { source, epoch, number, events, sparse, by_post: _ } = refused;
+        let RefusedForGood { source, epoch, number, batch, sparse, by_post: _ } = refused;
         if let Some(state) = self.state(source) {
-            let refusal = RefusedBatch { epoch, number: *number, events: *events, retry: false, sparse: *sparse };
+            let events = batch.as_ref().map(|batch| &batch.events[..]);
+            let refusal = RefusedBatch { epoch, number: *number, events, retry: false, sparse: *sparse };
             state.source.refused(&refusal, cx.now, &rules);
         }
         self.save_changed(source, cx);
@@ -433,7 +434,7 @@ impl Ingest {
             let refusal = RefusedBatch {
                 epoch: &arrived.epoch,
                 number: Some(batch.sequence_number),
-                events: Some((batch.first_event_sequence, batch.last_event_sequence)),
+                events: Some(&batch.events),
                 retry: refused.retry_delay_ms.is_some(),
                 sparse: arrived.opening.sparse,
             };

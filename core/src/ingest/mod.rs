@@ -110,8 +110,8 @@ pub(crate) struct RefusedForGood {
     pub(crate) epoch: String,
     /// Its number, if it has one that can be read.
     pub(crate) number: Option<u64>,
-    /// First and last event, if they can be read.
-    pub(crate) events: Option<(u64, u64)>,
+    /// It, if it can be read.
+    pub(crate) batch: Option<Arc<CdcBatch>>,
     /// Whether its epoch is sparse, if this is the first of it.
     pub(crate) sparse: bool,
     /// Whether it is known whose it was, so that its source may be loaded for it: it came by `POST /cdc`.

@@ -57,8 +57,8 @@ pub struct Refused<'a> {
     pub epoch: &'a str,
     /// Its number. `None`: it has none, or it could not be read; then it is taken for the next.
     pub number: Option<u64>,
-    /// First and last event. `None`: they could not be read.
-    pub events: Option<(u64, u64)>,
+    /// Its events. `None`: they could not be read.
+    pub events: Option<&'a [EventView]>,
     /// Whether it may come again.
     pub retry: bool,
     /// As in [`Opening::sparse`], for an epoch that is not known yet.
@@ -110,6 +110,15 @@ fn within(events: &[EventView], (first, last): (u64, u64)) -> &[EventView] {
     events.get(start..end).unwrap_or_default()
 }
 
+/// The first event of a batch that is not covered, and the last: what it repeats says nothing of where it belongs, and
+/// there may be many numbers between. All but the last may be covered.
+fn new_range(epoch: Option<&Epoch>, events: &[EventView]) -> (u64, u64) {
+    let (first, last) = range_of(events);
+    let uncovered = epoch.map_or_else(|| vec![(first, last)], |epoch| epoch.all.uncovered(first, last));
+    let first_new = uncovered.iter().find_map(|range| within(events, *range).first());
+    (first_new.map_or(last, |event| event.sequence), last)
+}
+
 impl Source {
     /// Answers a batch. Only [`Source::issued`] takes it up.
     pub fn arrive(&mut self, arrival: &Arrival<'_>, now: MachineTime, rules: &Rules) -> Verdict {
@@ -136,9 +145,9 @@ impl Source {
         let Refused { epoch: name, number, events, retry, sparse } = *refused;
         let index = self.find(name);
         if let Some(epoch) = index.map(|index| &mut self.epochs[index])
-            && let Some(events) = events.filter(|_| retry)
+            && let Some((first, last)) = events.filter(|_| retry).map(range_of)
         {
-            epoch.clocks.pause(events.0, events.1, now.after_ms(rules.refusal_pause_ms));
+            epoch.clocks.pause(first, last, now.after_ms(rules.refusal_pause_ms));
         }
         let known = index.map(|index| &self.epochs[index]);
         let is_over = index.is_some_and(|index| self.newer_than(index).is_some());
@@ -156,13 +165,14 @@ impl Source {
             self.unsaved |= is_changed;
             return;
         }
+        let from = known.map_or(0, |epoch| epoch.all.complete_end());
         let is_new = match (known, events) {
             (None, _) => true,
-            (Some(epoch), Some(events)) => events.1 >= epoch.all.complete_end(),
+            (Some(_), Some(events)) => range_of(events).1 >= from,
             (Some(_), None) => number >= next,
         };
-        let from = known.map_or(0, |epoch| epoch.all.complete_end());
-        let events = events.unwrap_or((from, if is_numbered { UNREAD_END } else { UNNUMBERED_END }));
+        let unread = (from, if is_numbered { UNREAD_END } else { UNNUMBERED_END });
+        let events = events.map_or(unread, |events| new_range(known, events));
         if is_new && !(mutant!(UnreadBatchForgotten) && events.1 >= UNNUMBERED_END) {
             self.awaited.insert(Awaited { epoch: name.into(), number, events, since: now, given_up: !retry });
             self.unsaved = true;
@@ -228,7 +238,8 @@ impl Source {
             && let Some(first) = self.blocked_by(arrival.epoch, arrival.number, now, rules)
         {
             let (epoch, since) = (Arc::clone(&first.epoch), first.since);
-            let events = (first_event, last_event);
+            let known = self.find(arrival.epoch).map(|index| &self.epochs[index]);
+            let events = new_range(known, arrival.events);
             self.awaited.insert(Awaited { epoch, number: arrival.number, events, since, given_up: false });
             self.unsaved = true;
         }

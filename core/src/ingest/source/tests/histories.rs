@@ -185,12 +185,12 @@ impl World {
                 // A sparse producer is served only if it obeys, which this one does not.
                 if !self.made.is_empty() && !self.sparse {
                     let made = &self.made[index.index(self.made.len())];
-                    let events = Some((made.events[0], *made.events.last().expect("not empty")));
+                    let events = events(made.events.iter().copied());
                     let epoch = &self.epoch_names[made.epoch];
                     let refused = super::super::Refused {
                         epoch,
                         number: Some(made.number),
-                        events,
+                        events: Some(&events),
                         retry: true,
                         sparse: self.sparse,
                     };

@@ -2,7 +2,7 @@
 
 use super::lab::{Lab, Sent, batch};
 use crate::event::ConnId;
-use crate::ingest::source::{Hello, Opening, Refused};
+use crate::ingest::source::{Hello, Opening, Refusal, Refused, Verdict};
 
 fn sparse(number: u64, first: u64, last: u64) -> Sent<'static> {
     Sent { opening: Opening { base: 0, sparse: true }, ..batch("e", number, first, last) }
@@ -385,4 +385,15 @@ fn a_batch_without_a_number_is_none_of_an_epoch_that_has_them() {
     );
     assert_eq!((lab.send(3, 201, 300), lab.resume()), ("taken 100".to_owned(), Some(3)));
     assert_eq!(lab.send_as(Sent { epoch: "f", ..unnumbered(1, 10) }), "taken 10");
+}
+
+#[test]
+fn what_repeats_old_events_before_its_own_is_not_passed_over_by_what_lies_between() {
+    let old_and_new = |lab: &mut Lab| lab.judge(sparse(40, 105, 410), [105, 401, 410]);
+    let mut lab = refused();
+    assert!(matches!(old_and_new(&mut lab), Verdict::Refuse(Refusal::AwaitsRefused { awaited: 20, .. })));
+    assert_eq!(lab.send_as(sparse(20, 201, 210)), "taken 10");
+    assert_eq!(lab.source.closed_batches("e", 0, 99), []);
+    assert!(matches!(old_and_new(&mut lab), Verdict::Take(take) if take.processed == 2));
+    assert!(lab.send_as(sparse(50, 501, 510)).contains("before batch 40"));
 }
