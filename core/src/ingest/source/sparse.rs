@@ -126,7 +126,7 @@ impl AwaitedBatches {
                 passed_over.push(Gap { events, batches });
             }
             awaited.events.0 = first.max(head.last.saturating_add(1));
-            let is_over = is_vague && number < head.number;
+            let is_over = is_vague && number < head.number && first <= head.last;
             last > head.last && !is_over && !(mutant!(SparseRestForgotten) && first <= head.last)
         });
         passed_over

@@ -397,3 +397,14 @@ fn what_repeats_old_events_before_its_own_is_not_passed_over_by_what_lies_betwee
     assert!(matches!(old_and_new(&mut lab), Verdict::Take(take) if take.processed == 2));
     assert!(lab.send_as(sparse(50, 501, 510)).contains("before batch 40"));
 }
+
+#[test]
+fn a_batch_of_old_events_does_not_settle_one_that_could_not_be_read() {
+    let mut lab = Lab::new();
+    assert_eq!(lab.send_as(sparse(10, 101, 110)), "taken 10");
+    refuse_unread(&mut lab, Some(20));
+    assert_eq!(lab.send_as(sparse(30, 105, 108)), "taken 0, 4 repeats");
+    assert_eq!(lab.send_as(sparse(40, 401, 410)), "taken 10");
+    assert!(lab.send_as(sparse(20, 201, 203)).starts_with("never: event 201 of batch 20 came too late"));
+    assert_eq!(lab.source.closed_batches("e", 10, 40), [(20, 20)]);
+}
