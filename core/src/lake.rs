@@ -226,7 +226,7 @@ impl Rooms {
             Pending::SaveBatch { place } => ingest.batch_saved(place, outcome, cx),
             Pending::ReadBackBatch { place } => ingest.batch_read_back(place, outcome, cx),
             Pending::LoadSource { source } => ingest.source_loaded(source, outcome, cx),
-            Pending::SaveRow => {} // The row is written again with the next release of its source.
+            Pending::SaveRow => {} // The row goes with each batch that leans on it, and with the next release.
             Pending::SaveClosed { source, closed } => ingest.closed_saved(&source, &closed, &outcome, cx),
             Pending::SavePlan => flusher.planned(outcome == Outcome::Saved, tables, ingest, cx),
             Pending::LoadEntry { run, entry } => flusher.entry_loaded(run, entry, outcome, tables, ingest, cx),

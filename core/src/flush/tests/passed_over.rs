@@ -42,19 +42,22 @@ fn a_refusal_that_the_journal_did_not_take_is_saved_with_the_batch_that_passes_o
     check_repaired_too_late(&mut host, 2);
 }
 
-#[test]
-fn a_refusal_during_a_commit_is_passed_over_after_it() {
+/// Batch 1 is being committed, and batch 2 was refused meanwhile.
+fn refused_during_a_commit() -> Host {
     let mut host = host();
     host.send(1, 1, &["good"]);
     host.are_commits_slow = true;
     host.pass(5_000);
     send_spoilt(&mut host, 2);
+    host
+}
+
+#[test]
+fn a_refusal_during_a_commit_is_passed_over_after_it() {
+    let mut host = refused_during_a_commit();
     host.send(1, 3, &["good"]);
     assert_eq!((host.nacked, host.acked.contains(&(1, 3))), (1, false), "its row is the commit's");
-    host.are_commits_slow = false;
-    host.restart();
-    connect(&mut host);
-    send_spoilt(&mut host, 2);
+    host.end_commits();
     host.send(1, 3, &["good"]);
     assert!(host.acked.contains(&(1, 3)));
     check_repaired_too_late(&mut host, 2);
@@ -62,11 +65,7 @@ fn a_refusal_during_a_commit_is_passed_over_after_it() {
 
 #[test]
 fn a_refusal_during_a_commit_is_saved_after_it() {
-    let mut host = host();
-    host.send(1, 1, &["good"]);
-    host.are_commits_slow = true;
-    host.pass(5_000);
-    send_spoilt(&mut host, 2);
+    let mut host = refused_during_a_commit();
     host.end_commits();
     host.restart();
     connect(&mut host);
