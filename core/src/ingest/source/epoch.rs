@@ -168,7 +168,12 @@ impl Epoch {
     }
 
     /// Gives up a hole of `durable`.
+    ///
+    /// # Panics
+    /// If some of it was given up before: a hole lies between covered runs, and what was given up is covered.
     pub(super) fn close(&mut self, gap: Gap) {
+        let before = self.closed.find(gap.events.0).or_else(|| self.closed.find(gap.events.1));
+        assert_eq!(before, None, "hole {gap:?} was given up before");
         self.closed.insert(gap);
         let former_end = self.all.complete_end();
         for frontier in [&mut self.durable, &mut self.all] {
