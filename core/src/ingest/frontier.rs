@@ -82,6 +82,11 @@ impl ClosedGaps {
         self.batches.extend(gap.batches);
     }
 
+    /// Adds the number of a batch whose events were given up before, or may yet come under others.
+    pub fn insert_batch(&mut self, number: u64) {
+        self.batches.insert((number, number));
+    }
+
     /// The range of events that were given up together with this one, if it was.
     pub fn find(&self, event: u64) -> Option<(u64, u64)> {
         let after = self.events.partition_point(|range| range.0 <= event);

@@ -120,9 +120,10 @@ impl World {
             return self.fail("refusal", format!("{source:?} epoch {epoch:?} was never made up"));
         };
         let of = &self.truth.streams[stream];
-        // What could not be read and was then passed over is named, too.
-        let is_named = |number: u64| (nack.sequence_number..=last).contains(&number);
-        let is_passed_over = of.batches.iter().any(|batch| is_named(batch.number) && of.may_pass_over(batch));
+        // What could not be read and was then passed over is named, too, and what its producer sent too late.
+        let named =
+            of.batches.iter().enumerate().filter(|(_, batch)| (nack.sequence_number..=last).contains(&batch.number));
+        let is_passed_over = named.map(|(at, _)| at).any(|at| self.may_be_passed_over(stream, at));
         if !self.plan.holes_close && !of.is_over && !is_passed_over {
             return self.fail(
                 "refusal",

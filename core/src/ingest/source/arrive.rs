@@ -6,6 +6,7 @@ use super::epoch::Epoch;
 use super::sparse::{AWAITED_MAX, Awaited, UNNUMBERED_END, UNREAD_END};
 use super::{BatchHead, Fingerprint, Opening, Place, Refusal, Saving, Source};
 use crate::event::ConnId;
+use crate::ingest::frontier::Frontier;
 use crate::limits::{CLOSED_RANGES_MAX, EPOCHS_PER_SOURCE_MAX, OPEN_HOLES_MAX, TAKEN_RANGES_MAX};
 use crate::time::MachineTime;
 use crate::wire::batch::EventView;
@@ -112,9 +113,9 @@ fn within(events: &[EventView], (first, last): (u64, u64)) -> &[EventView] {
 
 /// The first event of a batch that is not covered, and the last: what it repeats says nothing of where it belongs, and
 /// there may be many numbers between. All but the last may be covered.
-fn new_range(epoch: Option<&Epoch>, events: &[EventView]) -> (u64, u64) {
+fn new_range(durable: Option<&Frontier>, events: &[EventView]) -> (u64, u64) {
     let (first, last) = range_of(events);
-    let uncovered = epoch.map_or_else(|| vec![(first, last)], |epoch| epoch.all.uncovered(first, last));
+    let uncovered = durable.map_or_else(|| vec![(first, last)], |durable| durable.uncovered(first, last));
     let first_new = uncovered.iter().find_map(|range| within(events, *range).first());
     (first_new.map_or(last, |event| event.sequence), last)
 }
@@ -165,16 +166,29 @@ impl Source {
             self.unsaved |= is_changed;
             return;
         }
-        let from = known.map_or(0, |epoch| epoch.all.complete_end());
-        let is_new = match (known, events) {
-            (None, _) => true,
-            (Some(_), Some(events)) => range_of(events).1 >= from,
-            (Some(_), None) => number >= next,
-        };
-        let unread = (from, if is_numbered { UNREAD_END } else { UNNUMBERED_END });
-        let events = events.map_or(unread, |events| new_range(known, events));
-        if is_new && !(mutant!(UnreadBatchForgotten) && events.1 >= UNNUMBERED_END) {
-            self.awaited.insert(Awaited { epoch: name.into(), number, events, since: now, given_up: !retry });
+        let unread = (0, if is_numbered { UNREAD_END } else { UNNUMBERED_END });
+        let may_hold = events.map_or(unread, range_of);
+        let awaited = Awaited { epoch: name.into(), number, events: may_hold, since: now, given_up: !retry };
+        if !(mutant!(UnreadBatchForgotten) && events.is_none()) {
+            self.await_again(awaited, events);
+        }
+    }
+
+    /// Awaits a refused batch for those of its events that have not come. Without any it need not come. `read`: its events,
+    /// if they could be read.
+    fn await_again(&mut self, mut awaited: Awaited, read: Option<&[EventView]>) {
+        // Not `all`: what is on its way to the journal may be lost.
+        let durable = self.find(&awaited.epoch).map(|index| &self.epochs[index].durable);
+        if durable.is_some_and(|durable| awaited.number <= durable.complete_batch()) {
+            // Its number is passed: it is refused for that when it comes.
+            return;
+        }
+        let from = durable.map_or(0, Frontier::complete_end);
+        awaited.events = read.map_or((from, awaited.events.1), |events| new_range(durable, events));
+        if awaited.events.1 < from {
+            self.unsaved |= self.awaited.remove(&awaited.epoch, awaited.number);
+        } else {
+            self.awaited.insert(awaited);
             self.unsaved = true;
         }
     }
@@ -238,10 +252,9 @@ impl Source {
             && let Some(first) = self.blocked_by(arrival.epoch, arrival.number, now, rules)
         {
             let (epoch, since) = (Arc::clone(&first.epoch), first.since);
-            let known = self.find(arrival.epoch).map(|index| &self.epochs[index]);
-            let events = new_range(known, arrival.events);
-            self.awaited.insert(Awaited { epoch, number: arrival.number, events, since, given_up: false });
-            self.unsaved = true;
+            let events = (first_event, last_event);
+            let awaited = Awaited { epoch, number: arrival.number, events, since, given_up: false };
+            self.await_again(awaited, Some(arrival.events));
         }
     }
 

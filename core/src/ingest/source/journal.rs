@@ -6,6 +6,7 @@ use super::arrive::{Rules, Take};
 use super::epoch::Epoch;
 use super::known::Known;
 use super::saved::{SavedEpoch, SavedSource};
+use super::sparse::PassedOver;
 use super::{BatchHead, Held, Lowest, Place, Saving, Source};
 use crate::ingest::frontier::Gap;
 use crate::time::MachineTime;
@@ -182,8 +183,8 @@ impl Source {
             self.close_older(index);
         }
         if head.no_holes {
-            for gap in self.awaited.came(head) {
-                self.pass_over(index, gap);
+            for passed in self.awaited.came(head) {
+                self.pass_over(index, passed);
             }
             if !self.epochs[index].opening.sparse {
                 self.epochs[index].close_below(head);
@@ -207,10 +208,14 @@ impl Source {
     }
 
     /// What of a refused batch of a sparse source will never come, now that a later one is accepted.
-    fn pass_over(&mut self, index: usize, gap: Gap) {
+    fn pass_over(&mut self, index: usize, passed: PassedOver) {
         let epoch = &mut self.epochs[index];
-        for events in epoch.durable.uncovered(gap.events.0, gap.events.1) {
-            epoch.closed.insert(Gap { events, ..gap });
+        if let Some(number) = passed.number {
+            epoch.closed.insert_batch(number);
+        }
+        let Some((first, last)) = passed.events else { return };
+        for events in epoch.durable.uncovered(first, last) {
+            epoch.closed.insert(Gap { events, batches: None });
             self.counters.holes_closed += 1;
         }
     }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::head::BatchHead;
-use crate::ingest::frontier::Gap;
 use crate::limits::SEQUENCE_MAX;
 use crate::time::MachineTime;
 
@@ -36,6 +35,35 @@ impl Awaited {
     fn blocks(&self, now: MachineTime, window_ms: u64) -> bool {
         !self.given_up && now.since_ms(self.since) < window_ms
     }
+
+    /// Another batch is durable. What of this one is passed over, and whether nothing of it is left to be awaited.
+    fn came_after(&mut self, head: &BatchHead) -> (Option<PassedOver>, bool) {
+        let (first, last) = self.events;
+        let is_lower = self.number < head.number;
+        // What could not be read may hold any event above those that had come.
+        let is_vague = last >= UNNUMBERED_END;
+        let is_numbered = last != UNNUMBERED_END;
+        let events = (first < head.first && (is_lower || !is_vague)).then(|| (first, last.min(head.first - 1)));
+        let is_covered = last <= head.last;
+        // Under its number it can bring nothing more, but its events may come under others.
+        let is_number_passed = is_lower && is_numbered && !is_covered;
+        self.given_up |= is_number_passed;
+        self.events.0 = first.max(head.last.saturating_add(1));
+        let number = (is_number_passed || events.is_some() && is_numbered).then_some(self.number);
+        let passed = (number.is_some() || events.is_some()).then_some(PassedOver { number, events });
+        let is_read_past = is_vague && is_lower && first <= head.last;
+        (passed, is_covered || is_read_past || mutant!(SparseRestForgotten) && first <= head.last)
+    }
+}
+
+/// What of a refused batch will never come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PassedOver {
+    /// Its number, if it had one: to be named before a mark passes it.
+    pub(super) number: Option<u64>,
+    /// First and last event, both included. They may be those of others, since what was refused may repeat what was
+    /// refused before. `None`: all of them may yet come, under other numbers.
+    pub(super) events: Option<(u64, u64)>,
 }
 
 /// All refused batches of a source that have not come since, by number. What was refused only because another had to
@@ -46,13 +74,20 @@ pub(super) struct AwaitedBatches(Vec<Awaited>);
 impl AwaitedBatches {
     /// A batch was refused.
     pub(super) fn insert(&mut self, awaited: Awaited) {
-        self.0.retain(|other| (&other.epoch, other.number) != (&awaited.epoch, awaited.number));
+        self.remove(&awaited.epoch, awaited.number);
         let at = self.0.partition_point(|other| other.number < awaited.number);
         self.0.insert(at, awaited);
         if self.0.len() > AWAITED_MAX {
             let least = self.0.iter().position(|other| other.given_up).unwrap_or(AWAITED_MAX);
             self.0.remove(least);
         }
+    }
+
+    /// A batch need not come. Returns whether it was awaited.
+    pub(super) fn remove(&mut self, epoch: &str, number: u64) -> bool {
+        let before = self.0.len();
+        self.0.retain(|awaited| *awaited.epoch != *epoch || awaited.number != number);
+        self.0.len() < before
     }
 
     /// No more can be told apart: the producer is to connect again, and sends in order all that is not acked.
@@ -82,10 +117,10 @@ impl AwaitedBatches {
         self.0.iter().filter(|awaited| *awaited.epoch == *epoch).map(|awaited| awaited.number).max().unwrap_or(0)
     }
 
-    /// Whether a batch with this number and first event would pass over another.
+    /// Whether a batch with this number and first event would pass over another, by its number or by its events.
     pub(super) fn would_pass_over(&self, epoch: &str, number: u64, first: u64) -> bool {
         let mut others = self.0.iter().filter(|awaited| *awaited.epoch == *epoch && awaited.number != number);
-        others.any(|awaited| awaited.events.0 < first)
+        others.any(|awaited| awaited.number < number || awaited.events.0 < first)
     }
 
     /// Whether there is none.
@@ -105,10 +140,9 @@ impl AwaitedBatches {
         self.0.retain(|awaited| *awaited.epoch != *epoch);
     }
 
-    /// A batch is durable that covers all below it and has not come with it: that was passed over and will never come.
-    /// Returns what of it was awaited: gaps that may overlap, since what was refused may repeat what was refused before.
-    /// What lies above is awaited further.
-    pub(super) fn came(&mut self, head: &BatchHead) -> Vec<Gap> {
+    /// A batch is durable, and with it all below it, by number and by event. Returns what of the refused batches will
+    /// therefore never come; what lies above is awaited further.
+    pub(super) fn came(&mut self, head: &BatchHead) -> Vec<PassedOver> {
         let mut passed_over = Vec::new();
         self.0.retain_mut(|awaited| {
             if awaited.epoch != head.epoch {
@@ -117,17 +151,9 @@ impl AwaitedBatches {
             if awaited.number == head.number {
                 return false;
             }
-            let (number, (first, last)) = (awaited.number, awaited.events);
-            // What could not be read may hold any event above those that had come.
-            let is_vague = last >= UNNUMBERED_END;
-            if first < head.first && !(is_vague && head.number < number) {
-                let events = (first, last.min(head.first - 1));
-                let batches = (last != UNNUMBERED_END).then_some((number, number));
-                passed_over.push(Gap { events, batches });
-            }
-            awaited.events.0 = first.max(head.last.saturating_add(1));
-            let is_over = is_vague && number < head.number && first <= head.last;
-            last > head.last && !is_over && !(mutant!(SparseRestForgotten) && first <= head.last)
+            let (passed, is_settled) = awaited.came_after(head);
+            passed_over.extend(passed);
+            !is_settled
         });
         passed_over
     }

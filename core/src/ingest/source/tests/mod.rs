@@ -7,3 +7,4 @@ mod holes;
 mod lab;
 mod restarts;
 mod sparse;
+mod sparse_histories;

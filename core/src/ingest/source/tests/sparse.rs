@@ -408,3 +408,20 @@ fn a_batch_of_old_events_does_not_settle_one_that_could_not_be_read() {
     assert!(lab.send_as(sparse(20, 201, 203)).starts_with("never: event 201 of batch 20 came too late"));
     assert_eq!(lab.source.closed_batches("e", 10, 40), [(20, 20)]);
 }
+
+#[test]
+fn what_only_a_number_passes_is_named_and_its_events_may_come_under_another() {
+    let mut lab = refused();
+    refuse_unread(&mut lab, Some(21));
+    lab.pass(300_000);
+    assert_eq!(lab.send_as(sparse(30, 105, 108)), "taken 0, 4 repeats");
+    lab.save();
+    lab.restart();
+    assert_eq!(lab.source.closed_batches("e", 10, 30), [(20, 20), (21, 21)]);
+    assert_eq!(lab.source.counters().holes_closed, 0);
+    assert!(lab.send_as(sparse(20, 201, 210)).starts_with("never: expected a batch number above 30"));
+    assert_eq!(lab.send_as(sparse(31, 111, 200)), "taken 90");
+    assert_eq!(lab.send_as(sparse(32, 201, 210)), "taken 10");
+    assert_eq!(lab.send_as(sparse(40, 401, 410)), "taken 10");
+    assert_eq!(lab.source.counters().holes_closed, 0);
+}
