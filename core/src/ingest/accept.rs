@@ -149,9 +149,12 @@ impl Ingest {
     pub(super) fn note_refused(&mut self, refused: &RefusedForGood, cx: &mut Context<'_>) {
         let rules = self.rules(cx.config);
         let RefusedForGood { source, epoch, number, batch, sparse, by_post: _ } = refused;
+        let waiting = self.waiting.values().flatten();
+        let before = waiting.filter(|other| other.batch.source_do_id == *source && other.epoch == *epoch);
+        let after = before.map(|other| other.batch.sequence_number).max().unwrap_or(0);
         if let Some(state) = self.state(source) {
             let events = batch.as_ref().map(|batch| &batch.events[..]);
-            let refusal = RefusedBatch { epoch, number: *number, events, retry: false, sparse: *sparse };
+            let refusal = RefusedBatch { epoch, number: *number, after, events, retry: false, sparse: *sparse };
             state.source.refused(&refusal, cx.now, &rules);
         }
         self.save_changed(source, cx);
@@ -229,7 +232,7 @@ impl Ingest {
             opening,
         };
         let verdict = state.source.arrive(&arrival, cx.now, &rules);
-        let passes_over = state.source.would_pass_over(&epoch, batch.sequence_number, batch.first_event_sequence);
+        let passes_over = matches!(&verdict, Verdict::Take(take) if state.source.would_pass_over(&take.head));
         self.save_changed(&batch.source_do_id, cx);
         self.stats.checks += 1;
         match verdict {
@@ -434,6 +437,7 @@ impl Ingest {
             let refusal = RefusedBatch {
                 epoch: &arrived.epoch,
                 number: Some(batch.sequence_number),
+                after: 0,
                 events: Some(&batch.events),
                 retry: refused.retry_delay_ms.is_some(),
                 sparse: arrived.opening.sparse,

@@ -82,7 +82,7 @@ impl ClosedGaps {
         self.batches.extend(gap.batches);
     }
 
-    /// Adds the number of a batch whose events were given up before, or may yet come under others.
+    /// Adds the number of a batch whose events are not known, or may yet come under other numbers.
     pub fn insert_batch(&mut self, number: u64) {
         self.batches.insert((number, number));
     }

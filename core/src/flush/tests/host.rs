@@ -41,9 +41,11 @@ pub(super) struct Host {
     pub(super) refused: Vec<u64>,
     /// Saves of nothing but the row of a source fail.
     pub(super) are_rows_refused: bool,
-    /// Commits do not end before [`Host::end_commits`], and are lost with their life.
+    /// Commits do not end before [`Host::end_saves`], and are lost with their life.
     pub(super) are_commits_slow: bool,
-    pub(super) commits: Vec<(Op, Vec<Write>)>,
+    /// The same for saves of batches.
+    pub(super) are_batches_slow: bool,
+    pub(super) held: Vec<(Op, Vec<Write>)>,
     /// The machine dies after so many more commands.
     pub(super) dies_after: Option<u64>,
     pub(super) answers: Vec<(u16, Bytes)>,
@@ -75,7 +77,8 @@ impl Host {
             refused: Vec::new(),
             are_rows_refused: false,
             are_commits_slow: false,
-            commits: Vec::new(),
+            are_batches_slow: false,
+            held: Vec::new(),
             dies_after: None,
             answers: Vec::new(),
             saves: 0,
@@ -102,12 +105,12 @@ impl Host {
         self.lake = Host::restore(&self.config, self.lives, self.now, &self.journal);
         self.marks.clear();
         self.dies_after = None;
-        self.commits.clear();
+        self.held.clear();
     }
 
     /// The commits that were slow take effect.
-    pub(super) fn end_commits(&mut self) {
-        for (op, writes) in std::mem::take(&mut self.commits) {
+    pub(super) fn end_saves(&mut self) {
+        for (op, writes) in std::mem::take(&mut self.held) {
             let outcome = self.save(writes);
             self.step(Event::Done { op, outcome });
         }
@@ -146,8 +149,10 @@ impl Host {
             }
             Command::Halt { reason } => panic!("{reason}"),
             Command::Ready | Command::Attach { .. } | Command::Close { .. } | Command::ReadMore { .. } => return None,
-            Command::Save { op, writes } if self.are_commits_slow && is_commit(&writes) => {
-                self.commits.push((op, writes));
+            Command::Save { op, writes }
+                if self.are_commits_slow && is_commit(&writes) || self.are_batches_slow && is_batch(&writes) =>
+            {
+                self.held.push((op, writes));
                 return None;
             }
             Command::Save { op, writes } if self.are_rows_refused && is_row(&writes) => {
@@ -336,6 +341,10 @@ impl Host {
 
 fn is_commit(writes: &[Write]) -> bool {
     writes.iter().any(|write| matches!(write, Write::Put(key, _) if key.starts_with(b"c/t/")))
+}
+
+fn is_batch(writes: &[Write]) -> bool {
+    writes.iter().any(|write| matches!(write, Write::Put(key, _) if key.starts_with(b"b")))
 }
 
 fn is_row(writes: &[Write]) -> bool {

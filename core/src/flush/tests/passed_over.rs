@@ -57,7 +57,7 @@ fn a_refusal_during_a_commit_is_passed_over_after_it() {
     let mut host = refused_during_a_commit();
     host.send(1, 3, &["good"]);
     assert_eq!((host.nacked, host.acked.contains(&(1, 3))), (1, false), "its row is the commit's");
-    host.end_commits();
+    host.end_saves();
     host.send(1, 3, &["good"]);
     assert!(host.acked.contains(&(1, 3)));
     check_repaired_too_late(&mut host, 2);
@@ -66,11 +66,25 @@ fn a_refusal_during_a_commit_is_passed_over_after_it() {
 #[test]
 fn a_refusal_during_a_commit_is_saved_after_it() {
     let mut host = refused_during_a_commit();
-    host.end_commits();
+    host.end_saves();
     host.restart();
     connect(&mut host);
     host.send(1, 3, &["good"]);
     check_repaired_too_late(&mut host, 2);
+}
+
+#[test]
+fn what_has_no_number_that_can_be_read_stands_after_those_that_wait() {
+    let mut host = host();
+    host.are_batches_slow = true;
+    host.send(1, 1, &["good"]);
+    host.send(1, 2, &["good"]);
+    host.step(Event::Received { conn: ConnId(1), frame: Frame::Text("a broken batch 3".into()) });
+    host.send(1, 4, &["good"]);
+    host.are_batches_slow = false;
+    host.end_saves();
+    assert!(host.acked.is_superset(&[(1, 1), (1, 2), (1, 4)].into()));
+    check_repaired_too_late(&mut host, 3);
 }
 
 #[test]

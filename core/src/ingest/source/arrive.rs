@@ -58,6 +58,8 @@ pub struct Refused<'a> {
     pub epoch: &'a str,
     /// Its number. `None`: it has none, or it could not be read; then it is taken for the next.
     pub number: Option<u64>,
+    /// The highest number of those that came before it and wait for their verdict; only looked at if it has no number.
+    pub after: u64,
     /// Its events. `None`: they could not be read.
     pub events: Option<&'a [EventView]>,
     /// Whether it may come again.
@@ -143,7 +145,7 @@ impl Source {
     /// and if its epoch is sparse, what follows it has to wait.
     pub fn refused(&mut self, refused: &Refused<'_>, now: MachineTime, rules: &Rules) {
         self.count(now);
-        let Refused { epoch: name, number, events, retry, sparse } = *refused;
+        let Refused { epoch: name, number, after, events, retry, sparse } = *refused;
         let index = self.find(name);
         if let Some(epoch) = index.map(|index| &mut self.epochs[index])
             && let Some((first, last)) = events.filter(|_| retry).map(range_of)
@@ -160,8 +162,8 @@ impl Source {
             // Nothing is kept for a source of which nothing was ever taken: its name may be anything.
             return;
         }
-        let next = known.map_or(0, |epoch| epoch.all.highest_batch()) + 1;
-        let number = number.unwrap_or_else(|| next.max(self.awaited.highest(name) + 1));
+        let before = known.map_or(0, |epoch| epoch.all.highest_batch()).max(after);
+        let number = number.unwrap_or_else(|| before.max(self.awaited.highest(name)) + 1);
         if !retry && let Some(is_changed) = self.awaited.give_up(name, number) {
             self.unsaved |= is_changed;
             return;
@@ -200,11 +202,6 @@ impl Source {
         self.awaited.before((epoch, number), (now, rules.window_ms), has_come)
     }
 
-    /// A batch was refused without retry: if it was awaited, it no longer is.
-    fn give_up(&mut self, epoch: &str, number: u64) {
-        self.unsaved |= self.awaited.give_up(epoch, number).unwrap_or(false);
-    }
-
     fn judge(&self, arrival: &Arrival<'_>, now: MachineTime, rules: &Rules) -> Verdict {
         let index = self.find(arrival.epoch);
         if index.is_none() && self.epochs.len() >= EPOCHS_PER_SOURCE_MAX {
@@ -237,24 +234,37 @@ impl Source {
     fn note_refusal(&mut self, arrival: &Arrival<'_>, refusal: &Refusal, now: MachineTime, rules: &Rules) {
         let (first_event, last_event) = range_of(arrival.events);
         self.counters.refused_closed += u64::from(matches!(refusal, Refusal::InClosedHole { .. }));
+        let (index, number) = (self.find(arrival.epoch), arrival.number);
         if refusal.retry() {
             let until = now.after_ms(rules.refusal_pause_ms);
-            if let Some(index) = self.find(arrival.epoch) {
+            if let Some(index) = index {
                 self.epochs[index].clocks.pause(first_event, last_event, until);
             }
-        } else {
-            self.give_up(arrival.epoch, arrival.number);
         }
-        // Its producer may send others before it has read this nack: they must not pass over it. Its time began with the
-        // one that it waits for, so that sources which give up what is refused are not refused for ever.
-        if matches!(refusal, Refusal::AwaitsRefused { .. })
+        let awaited = Awaited {
+            epoch: arrival.epoch.into(),
+            number,
+            events: (first_event, last_event),
+            since: now,
+            given_up: !refusal.retry(),
+        };
+        if !refusal.retry() {
+            // What it holds beside that for which it is refused was never taken: a later batch passes over it.
+            let is_awaited =
+                index.is_some_and(|index| self.epochs[index].opening.sparse && self.newer_than(index).is_none());
+            match self.awaited.give_up(arrival.epoch, number) {
+                Some(is_changed) => self.unsaved |= is_changed,
+                None if is_awaited => self.await_again(awaited, Some(arrival.events)),
+                None => {}
+            }
+        } else if matches!(refusal, Refusal::AwaitsRefused { .. })
             && !mutant!(SparseAwaitsLowest)
-            && let Some(first) = self.blocked_by(arrival.epoch, arrival.number, now, rules)
+            && let Some(first) = self.blocked_by(arrival.epoch, number, now, rules)
         {
-            let (epoch, since) = (Arc::clone(&first.epoch), first.since);
-            let events = (first_event, last_event);
-            let awaited = Awaited { epoch, number: arrival.number, events, since, given_up: false };
-            self.await_again(awaited, Some(arrival.events));
+            // Its producer may send others before it has read this nack: they must not pass over it. Its time began with the
+            // one that it waits for, so that sources which give up what is refused are not refused for ever.
+            let since = first.since;
+            self.await_again(Awaited { since, ..awaited }, Some(arrival.events));
         }
     }
 

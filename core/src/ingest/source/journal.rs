@@ -6,7 +6,6 @@ use super::arrive::{Rules, Take};
 use super::epoch::Epoch;
 use super::known::Known;
 use super::saved::{SavedEpoch, SavedSource};
-use super::sparse::PassedOver;
 use super::{BatchHead, Held, Lowest, Place, Saving, Source};
 use crate::ingest::frontier::Gap;
 use crate::time::MachineTime;
@@ -183,8 +182,8 @@ impl Source {
             self.close_older(index);
         }
         if head.no_holes {
-            for passed in self.awaited.came(head) {
-                self.pass_over(index, passed);
+            for gap in self.awaited.came(head) {
+                self.pass_over(index, gap);
             }
             if !self.epochs[index].opening.sparse {
                 self.epochs[index].close_below(head);
@@ -195,7 +194,9 @@ impl Source {
 
     /// The first batch of an epoch ends the older ones: their holes are given up.
     fn close_older(&mut self, index: usize) {
-        for older in &self.epochs[..index] {
+        for older in &mut self.epochs[..index] {
+            let passed = self.awaited.numbers(&older.name, older.durable.complete_batch());
+            passed.for_each(|number| older.closed.insert_batch(number));
             self.awaited.forget(&older.name);
         }
         for older in self.epochs[..index].iter_mut().filter(|older| older.durable.hole_count() > 0) {
@@ -208,14 +209,10 @@ impl Source {
     }
 
     /// What of a refused batch of a sparse source will never come, now that a later one is accepted.
-    fn pass_over(&mut self, index: usize, passed: PassedOver) {
+    fn pass_over(&mut self, index: usize, gap: Gap) {
         let epoch = &mut self.epochs[index];
-        if let Some(number) = passed.number {
-            epoch.closed.insert_batch(number);
-        }
-        let Some((first, last)) = passed.events else { return };
-        for events in epoch.durable.uncovered(first, last) {
-            epoch.closed.insert(Gap { events, batches: None });
+        for events in epoch.durable.uncovered(gap.events.0, gap.events.1) {
+            epoch.closed.insert(Gap { events, ..gap });
             self.counters.holes_closed += 1;
         }
     }

@@ -20,7 +20,7 @@ mod sparse;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -223,10 +223,11 @@ impl Source {
         self.has_timer() || !self.awaited.is_empty()
     }
 
-    /// Whether a batch with this number and first event would pass over a refused one of its epoch. It is never to be saved
-    /// without the row that tells of that: after a restart, nothing would.
-    pub fn would_pass_over(&self, epoch: &str, number: u64, first: u64) -> bool {
-        self.awaited.would_pass_over(epoch, number, first)
+    /// Whether a batch that is to be taken would pass over a refused one of its epoch. It is never to be saved without the row
+    /// that tells of that: after a restart, nothing would.
+    pub fn would_pass_over(&self, head: &BatchHead) -> bool {
+        let complete = self.find(&head.epoch).map_or(0, |index| self.epochs[index].durable.complete_batch());
+        self.awaited.would_pass_over(head, complete)
     }
 
     /// Whether it may leave memory: all is in the control row. One that awaits refused batches stays, since the row that
@@ -251,11 +252,14 @@ impl Source {
     }
 
     /// Batches (first, last) that were given up, above the first number and not above the second: they are to be nacked
-    /// before a mark, a cumulative ack or an `ok` moves from the first number to the second.
+    /// before a mark, a cumulative ack or an `ok` moves from the first number to the second. Of a sparse source also those
+    /// that were refused, and whose number is passed: their events may still come under others.
     pub fn closed_batches(&self, epoch: &str, above: u64, through: u64) -> Vec<(u64, u64)> {
         let Some(index) = self.find(epoch).filter(|_| !mutant!(ClosedHoleUnnamed)) else { return Vec::new() };
-        let batches = self.epochs[index].closed.batches();
-        batches.filter(|(first, last)| *last > above && *first <= through).collect()
+        let Epoch { closed, durable, .. } = &self.epochs[index];
+        let passed = self.awaited.numbers(epoch, durable.complete_batch()).map(|number| (number, number));
+        let batches: BTreeSet<(u64, u64)> = closed.batches().chain(passed).collect();
+        batches.into_iter().filter(|(first, last)| *last > above && *first <= through).collect()
     }
 
     /// Durable batches below the first hole of their epoch, in the order in which their events take effect.

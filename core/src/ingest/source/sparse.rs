@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::head::BatchHead;
+use crate::ingest::frontier::Gap;
 use crate::limits::SEQUENCE_MAX;
 use crate::time::MachineTime;
 
@@ -36,34 +37,36 @@ impl Awaited {
         !self.given_up && now.since_ms(self.since) < window_ms
     }
 
-    /// Another batch is durable. What of this one is passed over, and whether nothing of it is left to be awaited.
-    fn came_after(&mut self, head: &BatchHead) -> (Option<PassedOver>, bool) {
+    /// What of it lies below another batch, which covers all that does: first and last event.
+    fn below(&self, head: &BatchHead) -> Option<(u64, u64)> {
         let (first, last) = self.events;
         let is_lower = self.number < head.number;
+        // What a batch repeats says nothing of what lies between that and its own. But one with a higher number may repeat it,
+        // too, so that its first event is none that is missing.
+        let from = head.counts_from().filter(|_| is_lower).unwrap_or(head.first);
         // What could not be read may hold any event above those that had come.
-        let is_vague = last >= UNNUMBERED_END;
-        let is_numbered = last != UNNUMBERED_END;
-        let events = (first < head.first && (is_lower || !is_vague)).then(|| (first, last.min(head.first - 1)));
-        let is_covered = last <= head.last;
-        // Under its number it can bring nothing more, but its events may come under others.
-        let is_number_passed = is_lower && is_numbered && !is_covered;
-        self.given_up |= is_number_passed;
-        self.events.0 = first.max(head.last.saturating_add(1));
-        let number = (is_number_passed || events.is_some() && is_numbered).then_some(self.number);
-        let passed = (number.is_some() || events.is_some()).then_some(PassedOver { number, events });
-        let is_read_past = is_vague && is_lower && first <= head.last;
-        (passed, is_covered || is_read_past || mutant!(SparseRestForgotten) && first <= head.last)
+        let is_below = first < from && (is_lower || last < UNNUMBERED_END);
+        is_below.then(|| (first, last.min(from - 1)))
     }
-}
 
-/// What of a refused batch will never come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct PassedOver {
-    /// Its number, if it had one: to be named before a mark passes it.
-    pub(super) number: Option<u64>,
-    /// First and last event, both included. They may be those of others, since what was refused may repeat what was
-    /// refused before. `None`: all of them may yet come, under other numbers.
-    pub(super) events: Option<(u64, u64)>,
+    /// Another batch is durable. The gap that this one leaves below it, and whether nothing is left to be awaited.
+    fn came_after(&mut self, head: &BatchHead) -> (Option<Gap>, bool) {
+        let (first, last) = self.events;
+        let is_lower = self.number < head.number;
+        let batches = self.is_numbered().then_some((self.number, self.number));
+        let gap = self.below(head).map(|events| Gap { events, batches });
+        let is_covered = last <= head.last;
+        let is_read_past = last >= UNNUMBERED_END && is_lower && first <= head.last;
+        // Under a number that is passed it can bring nothing more, but its events may come under others.
+        self.given_up |= is_lower && self.is_numbered();
+        self.events.0 = first.max(head.last.saturating_add(1));
+        (gap, is_covered || is_read_past || mutant!(SparseRestForgotten) && first <= head.last)
+    }
+
+    /// Whether it came with its number, or none is known.
+    fn is_numbered(&self) -> bool {
+        self.events.1 != UNNUMBERED_END
+    }
 }
 
 /// All refused batches of a source that have not come since, by number. What was refused only because another had to
@@ -117,10 +120,16 @@ impl AwaitedBatches {
         self.0.iter().filter(|awaited| *awaited.epoch == *epoch).map(|awaited| awaited.number).max().unwrap_or(0)
     }
 
-    /// Whether a batch with this number and first event would pass over another, by its number or by its events.
-    pub(super) fn would_pass_over(&self, epoch: &str, number: u64, first: u64) -> bool {
-        let mut others = self.0.iter().filter(|awaited| *awaited.epoch == *epoch && awaited.number != number);
-        others.any(|awaited| awaited.number < number || awaited.events.0 < first)
+    /// Whether a batch would pass over another, by its events or by its number. `complete`: up to there numbers are passed.
+    pub(super) fn would_pass_over(&self, head: &BatchHead, complete: u64) -> bool {
+        let mut others = self.0.iter().filter(|awaited| awaited.epoch == head.epoch && awaited.number != head.number);
+        others.any(|awaited| (complete + 1..head.number).contains(&awaited.number) || awaited.below(head).is_some())
+    }
+
+    /// The numbers of an epoch, up to one that is passed.
+    pub(super) fn numbers(&self, epoch: &str, complete: u64) -> impl Iterator<Item = u64> {
+        let of_epoch = self.0.iter().filter(move |awaited| *awaited.epoch == *epoch && awaited.is_numbered());
+        of_epoch.map(|awaited| awaited.number).take_while(move |number| *number <= complete)
     }
 
     /// Whether there is none.
@@ -140,9 +149,10 @@ impl AwaitedBatches {
         self.0.retain(|awaited| *awaited.epoch != *epoch);
     }
 
-    /// A batch is durable, and with it all below it, by number and by event. Returns what of the refused batches will
-    /// therefore never come; what lies above is awaited further.
-    pub(super) fn came(&mut self, head: &BatchHead) -> Vec<PassedOver> {
+    /// A batch is durable that covers all below it: what of the refused ones has not come with it was passed over and will
+    /// never come. Returns that: gaps that may overlap, since what was refused may repeat what was refused before. What lies
+    /// above is awaited further, under other numbers if its own is lower.
+    pub(super) fn came(&mut self, head: &BatchHead) -> Vec<Gap> {
         let mut passed_over = Vec::new();
         self.0.retain_mut(|awaited| {
             if awaited.epoch != head.epoch {
@@ -151,8 +161,8 @@ impl AwaitedBatches {
             if awaited.number == head.number {
                 return false;
             }
-            let (passed, is_settled) = awaited.came_after(head);
-            passed_over.extend(passed);
+            let (gap, is_settled) = awaited.came_after(head);
+            passed_over.extend(gap);
             !is_settled
         });
         passed_over

@@ -191,6 +191,7 @@ impl World {
                         epoch,
                         number: Some(made.number),
                         events: Some(&events),
+                        after: 0,
                         retry: true,
                         sparse: self.sparse,
                     };

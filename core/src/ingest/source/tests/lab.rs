@@ -132,7 +132,8 @@ impl Lab {
 
     pub(super) fn refuse(&mut self, number: u64, events: (u64, u64), retry: bool) {
         let events = self::events(events.0..=events.1);
-        let refused = Refused { epoch: "e", number: Some(number), events: Some(&events), retry, sparse: true };
+        let refused =
+            Refused { epoch: "e", number: Some(number), events: Some(&events), after: 0, retry, sparse: true };
         self.source.refused(&refused, self.now, &self.rules);
     }
 

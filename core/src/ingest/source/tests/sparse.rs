@@ -18,7 +18,7 @@ fn refused() -> Lab {
 
 /// A batch is refused for good whose events could not be read, and perhaps not even its number.
 fn refuse_unread(lab: &mut Lab, number: Option<u64>) {
-    let unread = Refused { epoch: "e", number, events: None, retry: false, sparse: true };
+    let unread = Refused { epoch: "e", number, events: None, after: 0, retry: false, sparse: true };
     lab.source.refused(&unread, lab.now, &lab.rules);
 }
 
@@ -424,4 +424,82 @@ fn what_only_a_number_passes_is_named_and_its_events_may_come_under_another() {
     assert_eq!(lab.send_as(sparse(32, 201, 210)), "taken 10");
     assert_eq!(lab.send_as(sparse(40, 401, 410)), "taken 10");
     assert_eq!(lab.source.counters().holes_closed, 0);
+}
+
+#[test]
+fn what_could_not_be_read_stands_after_those_that_wait() {
+    let mut lab = Lab::new();
+    let (place, _) = lab.issue(sparse(10, 101, 110));
+    assert_eq!(lab.send_as(sparse(20, 201, 210)), format!("wait for {place}"));
+    let unread = Refused { epoch: "e", number: None, after: 20, events: None, retry: false, sparse: true };
+    lab.source.refused(&unread, lab.now, &lab.rules);
+    lab.source.durable(place, lab.now);
+    assert_eq!(lab.send_as(sparse(20, 201, 210)), "taken 10");
+    assert_eq!(lab.send_as(sparse(40, 401, 410)), "taken 10");
+    assert!(lab.send_as(sparse(30, 301, 310)).starts_with("never: event 301 of batch 30 came too late"));
+}
+
+#[test]
+fn what_came_under_other_numbers_is_not_named() {
+    let mut lab = refused();
+    lab.pass(300_000);
+    assert_eq!(lab.send_as(sparse(25, 201, 205)), "taken 5");
+    assert_eq!(lab.source.closed_batches("e", 10, 25), [(20, 20)], "as long as some of it has not");
+    lab.save();
+    lab.restart();
+    assert_eq!(lab.send_as(sparse(26, 206, 210)), "taken 5");
+    assert_eq!(lab.source.closed_batches("e", 10, 26), []);
+}
+
+#[test]
+fn what_an_older_epoch_did_not_get_is_still_named() {
+    let mut lab = refused();
+    lab.pass(300_000);
+    assert_eq!(lab.send_as(sparse(25, 201, 205)), "taken 5");
+    assert_eq!(lab.send_as(Sent { epoch: "f", ..sparse(1, 1, 10) }), "taken 10");
+    assert_eq!(lab.source.closed_batches("e", 10, 25), [(20, 20)]);
+}
+
+#[test]
+fn a_batch_far_above_is_passed_over_by_its_number_once() {
+    let mut lab = Lab::new();
+    assert_eq!(lab.send_as(sparse(10, 101, 110)), "taken 10");
+    lab.refuse(20, (1_000_000, 1_000_005), false);
+    for (number, passes_over) in [(21, true), (22, false)] {
+        let Verdict::Take(take) = lab.judge(sparse(number, number * 10, number * 10), [number * 10]) else {
+            panic!("batch {number} is taken")
+        };
+        assert_eq!(lab.source.would_pass_over(&take.head), passes_over, "batch {number}");
+        lab.send_as(sparse(number, number * 10, number * 10));
+    }
+}
+
+#[test]
+fn what_is_new_in_a_batch_that_is_refused_for_what_is_old_is_passed_over_too() {
+    let mut lab = refused();
+    lab.refuse(20, (201, 210), false);
+    assert_eq!(lab.send_as(sparse(30, 301, 310)), "taken 10");
+    let repacked = (201..=210).chain(311..=315);
+    assert!(matches!(
+        lab.judge(sparse(31, 201, 315), repacked),
+        Verdict::Refuse(Refusal::InClosedHole { event: 201, .. })
+    ));
+    lab.save();
+    lab.restart();
+    assert_eq!(lab.send_as(sparse(40, 401, 410)), "taken 10");
+    assert!(lab.send_as(sparse(41, 311, 315)).starts_with("never: event 311 of batch 41 came too late"));
+    assert_eq!(lab.source.closed_batches("e", 10, 41), [(20, 20), (31, 31)]);
+}
+
+#[test]
+fn a_batch_that_begins_with_an_old_event_passes_over_what_lies_between() {
+    let mut lab = refused();
+    lab.pass(300_000);
+    let Verdict::Take(take) = lab.judge(sparse(40, 105, 410), [105, 401, 410]) else { panic!("it is taken") };
+    let place = take.head.place;
+    lab.source.issued(take);
+    lab.next_place += 1;
+    lab.source.durable(place, lab.now);
+    assert!(lab.send_as(sparse(20, 201, 210)).starts_with("never: event 201 of batch 20 came too late"));
+    assert_eq!(lab.source.closed_batches("e", 10, 40), [(20, 20)]);
 }

@@ -49,8 +49,6 @@ struct Model {
     missing: BTreeSet<u64>,
     /// Those of them that could not be read.
     unread: BTreeSet<u64>,
-    /// Those that were named.
-    named: BTreeSet<u64>,
     /// What is on its way to the journal: its place and number.
     pending: Option<(Place, u64)>,
 }
@@ -131,7 +129,7 @@ impl Model {
     }
 
     /// No mark passes what is missing without its name, and nothing is named that has come.
-    fn check(&mut self, lab: &Lab) {
+    fn check(&self, lab: &Lab) {
         let Some(resume) = lab.resume() else { return };
         let named: BTreeSet<u64> = lab.source.closed_batches("e", 0, u64::MAX).iter().map(|range| range.0).collect();
         for number in self.missing.range(..=resume) {
@@ -141,14 +139,13 @@ impl Model {
                 "batch {number}, {events:?}, is passed at {resume}; named are {named:?}"
             );
         }
-        for number in named.difference(&self.named) {
+        for number in &named {
             let events = self.made[number];
             assert!(
                 self.unread.contains(number) || is_given_up(lab, events) || !self.has_all_of(events),
                 "batch {number}, {events:?}, is named, and all of it has come"
             );
         }
-        self.named = named;
     }
 }
 
@@ -164,7 +161,7 @@ fn act_on(model: &mut Model, lab: &mut Lab, act: &Act) {
         Act::Refuse { back, retry } => {
             if let Some(number) = model.number(back) {
                 lab.refuse(number, model.made[&number], retry);
-                if retry {
+                if retry && lab.resume().is_none_or(|resume| resume < number) {
                     model.unread.remove(&number);
                 }
                 model.refused(lab, number);
@@ -172,7 +169,8 @@ fn act_on(model: &mut Model, lab: &mut Lab, act: &Act) {
         }
         Act::RefuseUnread { back } => {
             if let Some(number) = model.number(back) {
-                let unread = Refused { epoch: "e", number: Some(number), events: None, retry: false, sparse: true };
+                let unread =
+                    Refused { epoch: "e", number: Some(number), events: None, after: 0, retry: false, sparse: true };
                 lab.source.refused(&unread, lab.now, &lab.rules);
                 model.refused(lab, number);
                 model.unread.insert(number);
