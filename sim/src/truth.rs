@@ -409,7 +409,7 @@ fn make_image(uid: Uid, plan: &Plan, rng: &mut Rng) -> Map<String, Value> {
         image.insert("tags".to_owned(), json!(tags));
     }
     if rng.at("fat").chance(plan.fat) {
-        image.insert("blob".to_owned(), json!("x".repeat(700_000 + rng.at("fat size").below(600_000) as usize)));
+        image.insert("blob".to_owned(), json!("x".repeat(600_000 + rng.at("fat size").below(400_000) as usize)));
     }
     if rng.at("drift").chance(plan.drift) {
         let name = *rng.at("drift of").pick(&DRIFTING);

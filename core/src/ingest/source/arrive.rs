@@ -148,9 +148,9 @@ impl Source {
         let Refused { epoch: name, number, after, events, retry, sparse } = *refused;
         let index = self.find(name);
         if let Some(epoch) = index.map(|index| &mut self.epochs[index])
-            && let Some((first, last)) = events.filter(|_| retry).map(range_of)
+            && let Some(range) = events.filter(|_| retry).map(range_of)
         {
-            epoch.clocks.pause(first, last, now.after_ms(rules.refusal_pause_ms));
+            epoch.expect(number.unwrap_or(range.1), range, now, now.after_ms(rules.refusal_pause_ms));
         }
         let known = index.map(|index| &self.epochs[index]);
         let is_over = index.is_some_and(|index| self.newer_than(index).is_some());
@@ -238,7 +238,7 @@ impl Source {
         if refusal.retry() {
             let until = now.after_ms(rules.refusal_pause_ms);
             if let Some(index) = index {
-                self.epochs[index].clocks.pause(first_event, last_event, until);
+                self.epochs[index].expect(number, (first_event, last_event), now, until);
             }
         }
         let awaited = Awaited {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::head::{BatchHead, Opening, Place};
-use super::holes::HoleClocks;
+use super::holes::{ExpectedBatches, HoleClocks};
 use crate::ingest::frontier::{ClosedGaps, Frontier, Gap};
 use crate::limits::CLOSED_RANGES_MAX;
 use crate::time::MachineTime;
@@ -24,6 +24,8 @@ pub(super) struct Epoch {
     pub(super) closed: ClosedGaps,
     /// For the holes of `durable`.
     pub(super) clocks: HoleClocks,
+    /// Batches within those holes that are to come back.
+    pub(super) expected: ExpectedBatches,
     /// The batches in the journal or on their way there, by first event.
     pub(super) by_event: BTreeMap<(u64, Place), Waiting>,
     /// Bytes of those that lie above the first hole of `all`.
@@ -74,6 +76,7 @@ impl Epoch {
             all: frontier,
             closed: ClosedGaps::default(),
             clocks: HoleClocks::default(),
+            expected: ExpectedBatches::default(),
             by_event: BTreeMap::new(),
             waiting_bytes: 0,
             mark: None,
@@ -146,17 +149,33 @@ impl Epoch {
         self.mark = self.mark.max(marked);
     }
 
-    /// The holes whose time has run out, but for those that a batch is being written into.
+    /// A batch was refused with retry: its producer should have come back at `until`.
+    pub(super) fn expect(&mut self, number: u64, (first, last): (u64, u64), now: MachineTime, until: MachineTime) {
+        if self.durable.touches(number, first, &self.closed) {
+            self.clocks.pause(first, last, until);
+        } else {
+            self.expected.insert((number, first), now, until);
+        }
+    }
+
+    /// What of the holes is to be given up since their time has run out, but for those that a batch is being written into.
     pub(super) fn run_out(&self, now: MachineTime, window_ms: u64) -> Vec<Gap> {
         let holes = self.durable.holes().zip(self.clocks.iter());
         let due = holes.filter(|(_, clock)| clock.is_due(now, window_ms)).map(|(gap, _)| gap);
-        due.filter(|gap| self.is_left_alone(gap)).collect()
+        due.filter_map(|gap| self.expected.end(gap, now).ok()).filter(|gap| self.is_left_alone(gap)).collect()
     }
 
     /// When the next hole's time runs out.
     pub(super) fn next_due(&self, now: MachineTime, connected: bool, window_ms: u64) -> Option<MachineTime> {
-        let holes = self.durable.holes().zip(self.clocks.iter()).filter(|(gap, _)| self.is_left_alone(gap));
-        holes.map(|(_, clock)| clock.due(now, connected, window_ms)).min()
+        let holes = self.durable.holes().zip(self.clocks.iter());
+        let due = holes.filter_map(|(gap, clock)| {
+            let (gap, not_before) = match self.expected.end(gap, now) {
+                Ok(gap) => (gap, now),
+                Err(until) => (gap, until),
+            };
+            self.is_left_alone(&gap).then(|| clock.due(now, connected, window_ms).max(not_before))
+        });
+        due.min()
     }
 
     /// Whether no batch is being written into a hole of `durable`.
@@ -167,7 +186,7 @@ impl Epoch {
         self.all == self.durable || self.all.uncovered(gap.events.0, gap.events.1) == [gap.events]
     }
 
-    /// Gives up a hole of `durable`.
+    /// Gives up a hole of `durable`, or its lower part.
     ///
     /// # Panics
     /// If some of it was given up before: a hole lies between covered runs, and what was given up is covered.
@@ -177,6 +196,7 @@ impl Epoch {
         self.closed.insert(gap);
         let former_end = self.all.complete_end();
         for frontier in [&mut self.durable, &mut self.all] {
+            frontier.give_up(gap);
             frontier.settle(&self.closed);
         }
         self.count_waiting(former_end);

@@ -1,12 +1,16 @@
 //! The clocks of an epoch's open holes.
 //!
-//! A hole is open for the hole time-out with its source connected, or for an hour without. Its clock stops while a
-//! batch that falls into it is being refused with retry: from the refusal until the producer should have come back.
+//! A hole is open for the hole time-out with its source connected, or for an hour without. Its clock stops while the
+//! batch that it begins with is being refused with retry: from the refusal until the producer should have come back.
+//! One that lies further up in it may be refused just because of what is missing below: that does not stop the clock, or
+//! the hole would never close, but what is given up ends below it.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ingest::frontier::Frontier;
-use crate::limits::HOLE_AWAY_MS_MAX;
+use crate::ingest::frontier::{Frontier, Gap};
+use crate::limits::{HOLE_AWAY_MS_MAX, OPEN_HOLES_MAX};
 use crate::time::MachineTime;
 
 /// How long one hole has been open.
@@ -91,5 +95,33 @@ impl HoleClocks {
             let former = old.peek().filter(|clock| clock.events.0 <= hole.events.1);
             self.0.push(former.map_or(fresh, |clock| HoleClock { events: hole.events, ..*clock }));
         }
+    }
+}
+
+/// Batches that lie further up in a hole and were refused with retry: first event, number, and until when their producer
+/// should have come back. Not kept across restarts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct ExpectedBatches(BTreeMap<u64, (u64, MachineTime)>);
+
+impl ExpectedBatches {
+    /// A batch is to come back.
+    pub(super) fn insert(&mut self, (number, first): (u64, u64), now: MachineTime, until: MachineTime) {
+        self.0.retain(|_, (_, until)| now < *until);
+        self.0.insert(first, (number, until));
+        if self.0.len() > OPEN_HOLES_MAX {
+            self.0.pop_last();
+        }
+    }
+
+    /// What of a hole may be given up: all below the first batch that is to come back. Or until when nothing may, because
+    /// that is what the hole begins with.
+    pub(super) fn end(&self, hole: Gap, now: MachineTime) -> Result<Gap, MachineTime> {
+        let mut expected = self.0.range(hole.events.0..=hole.events.1);
+        let Some((&first, &(number, until))) = expected.find(|(_, (_, until))| now < *until) else { return Ok(hole) };
+        if first == hole.events.0 {
+            return Err(until);
+        }
+        let batches = hole.batches.map(|(lowest, highest)| (lowest, highest.min(number.saturating_sub(1))));
+        Ok(Gap { events: (hole.events.0, first - 1), batches: batches.filter(|(lowest, highest)| lowest <= highest) })
     }
 }

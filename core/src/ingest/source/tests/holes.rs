@@ -276,3 +276,45 @@ fn what_a_batch_that_was_cut_anew_brings_takes_effect_after_what_came_before() {
     ready.sort_unstable();
     assert_eq!(ready.iter().map(|(.., place)| *place).collect::<Vec<_>>(), [0, 1, 2, 3]);
 }
+
+#[test]
+fn a_hole_closes_below_a_batch_in_it_that_is_refused_because_of_it() {
+    let mut lab = Lab::new();
+    lab.fill(&[(1, 1, 10)]);
+    for (number, first) in (13..22).zip((131..).step_by(10)) {
+        assert_eq!(lab.send(number, first, first + 9), "taken 10, behind a hole");
+    }
+    assert_eq!(lab.send(22, 221, 230), "taken 10, behind a hole");
+    let refused =
+        "retry: batch 5 lies behind a hole and 1000 bytes of it wait already (limit 1000): send batch 2 first";
+    for _ in 0..10 {
+        assert_eq!(lab.send(5, 41, 50), refused);
+        assert_eq!(lab.pass(29_999), []);
+    }
+    assert_eq!(lab.send(5, 41, 50), refused);
+    assert_eq!(lab.pass(30_000), [(11, 40)]);
+    assert_eq!(lab.source.closed_batches("e", 1, 22), [(2, 4)]);
+    assert_eq!((lab.resume(), lab.holes()), (Some(4), vec![(41, 130)]));
+    assert!(lab.send(4, 31, 40).starts_with("never: event 31 of batch 4 came too late"));
+    lab.save();
+    lab.restart();
+    lab.source.set_connected(true, lab.now);
+    assert_eq!(lab.send(5, 41, 50), "taken 10");
+    assert_eq!((lab.resume(), lab.holes()), (Some(5), vec![(51, 130)]));
+    assert_eq!(lab.pass(0), [(51, 130)]);
+    assert_eq!((lab.resume(), lab.holes()), (Some(22), vec![]));
+}
+
+#[test]
+fn what_a_hole_begins_with_is_waited_for_after_what_lay_below_was_given_up() {
+    let mut lab = Lab::new();
+    lab.fill(&[(1, 1, 10)]);
+    assert_eq!(lab.send(9, 81, 90), "taken 10, behind a hole");
+    lab.pass(299_999);
+    lab.refuse(5, (41, 50), true);
+    assert_eq!(lab.pass(1), [(11, 40)]);
+    assert_eq!(lab.source.next_deadline(&lab.rules), Some(lab.now.after_ms(59_999)));
+    assert_eq!(lab.pass(59_998), []);
+    assert_eq!(lab.pass(1), [(41, 80)]);
+    assert_eq!(lab.source.closed_batches("e", 1, 22), [(2, 4), (5, 8)]);
+}
