@@ -8,7 +8,9 @@ use crate::world::World;
 
 impl World {
     pub(super) fn resumed(&mut self, conn: ConnId, stream: usize, resume: u64) {
-        let told = self.sockets.get(&conn).map(|socket| socket.told_closed.clone()).unwrap_or_default();
+        // Whose producer has died meanwhile, nobody hears.
+        let Some(socket) = self.sockets.get(&conn).filter(|socket| socket.client_open) else { return };
+        let told = socket.told_closed.clone();
         for at in self.truth.streams[stream].complete..self.truth.streams[stream].batches.len() {
             let batch = &self.truth.streams[stream].batches[at];
             // What the producer itself calls acked needs no naming.
