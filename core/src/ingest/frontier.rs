@@ -192,10 +192,11 @@ impl Frontier {
         self.join_after(None, closed);
     }
 
-    /// Covers what was given up above a run, up to a batch that may yet come or to the next run.
+    /// Covers what was given up above a run, up to a batch that may yet come or to the next run. A run that has what lies
+    /// below covers it already.
     pub fn give_up(&mut self, gap: Gap) {
-        let runs = std::iter::once(&mut self.anchor).chain(&mut self.above);
-        let Some(below) = runs.into_iter().find(|run| run.end == gap.events.0) else { return };
+        let mut runs = std::iter::once(&mut self.anchor).chain(&mut self.above);
+        let Some(below) = runs.find(|run| run.end == gap.events.0) else { return };
         below.end = gap.events.1 + 1;
         if let Some((_, last)) = gap.batches {
             (below.right, below.highest) = (last, below.highest.max(last));

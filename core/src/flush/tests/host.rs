@@ -45,6 +45,7 @@ pub(super) struct Host {
     pub(super) are_commits_slow: bool,
     /// The same for saves of batches.
     pub(super) are_batches_slow: bool,
+    /// Saves that were slow, in the order of their commands.
     pub(super) held: Vec<(Op, Vec<Write>)>,
     /// The machine dies after so many more commands.
     pub(super) dies_after: Option<u64>,
@@ -108,7 +109,7 @@ impl Host {
         self.held.clear();
     }
 
-    /// The commits that were slow take effect.
+    /// The saves that were slow take effect.
     pub(super) fn end_saves(&mut self) {
         for (op, writes) in std::mem::take(&mut self.held) {
             let outcome = self.save(writes);

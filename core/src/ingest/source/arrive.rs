@@ -22,7 +22,7 @@ pub struct Rules {
     pub max_hole_bytes: u64,
     /// What all sources together may still have waiting on top of what they have: half of `maxBufferSize`, less that.
     pub hole_room_bytes: u64,
-    /// How long a refusal with retry stops the clock of the hole that the batch falls into, in milliseconds: by then
+    /// How long a refusal with retry stops the clock of the hole that begins with the batch, in milliseconds: by then
     /// its producer should have come back.
     pub refusal_pause_ms: u64,
 }
@@ -141,8 +141,8 @@ impl Source {
         verdict
     }
 
-    /// The machine refused a batch for a reason of its own: that stops the clock of the hole which the batch falls into,
-    /// and if its epoch is sparse, what follows it has to wait.
+    /// The machine refused a batch for a reason of its own: if with retry, the hole that begins with it stays open, and
+    /// another closes below it. If its epoch is sparse, what follows has to wait.
     pub fn refused(&mut self, refused: &Refused<'_>, now: MachineTime, rules: &Rules) {
         self.count(now);
         let Refused { epoch: name, number, after, events, retry, sparse } = *refused;
@@ -250,12 +250,12 @@ impl Source {
         };
         if !refusal.retry() {
             // What it holds beside that for which it is refused was never taken: a later batch passes over it.
-            let is_awaited =
+            let is_sparse =
                 index.is_some_and(|index| self.epochs[index].opening.sparse && self.newer_than(index).is_none());
-            match self.awaited.give_up(arrival.epoch, number) {
-                Some(is_changed) => self.unsaved |= is_changed,
-                None if is_awaited => self.await_again(awaited, Some(arrival.events)),
-                None => {}
+            if let Some(is_changed) = self.awaited.give_up(arrival.epoch, number) {
+                self.unsaved |= is_changed;
+            } else if is_sparse {
+                self.await_again(awaited, Some(arrival.events));
             }
         } else if matches!(refusal, Refusal::AwaitsRefused { .. })
             && !mutant!(SparseAwaitsLowest)

@@ -258,8 +258,9 @@ impl Source {
         let Some(index) = self.find(epoch).filter(|_| !mutant!(ClosedHoleUnnamed)) else { return Vec::new() };
         let Epoch { closed, durable, .. } = &self.epochs[index];
         let passed = self.awaited.numbers(epoch, durable.complete_batch()).map(|number| (number, number));
-        let batches: BTreeSet<(u64, u64)> = closed.batches().chain(passed).collect();
-        batches.into_iter().filter(|(first, last)| *last > above && *first <= through).collect()
+        let between = closed.batches().chain(passed).filter(|(first, last)| *last > above && *first <= through);
+        let in_order: BTreeSet<(u64, u64)> = between.collect();
+        in_order.into_iter().collect()
     }
 
     /// Durable batches below the first hole of their epoch, in the order in which their events take effect.

@@ -45,7 +45,7 @@ impl Awaited {
         // too, so that its first event is none that is missing.
         let from = head.counts_from().filter(|_| is_lower).unwrap_or(head.first);
         // What could not be read may hold any event above those that had come.
-        let is_below = first < from && (is_lower || last < UNNUMBERED_END);
+        let is_below = first < from && (is_lower || !self.is_unread());
         is_below.then(|| (first, last.min(from - 1)))
     }
 
@@ -56,14 +56,19 @@ impl Awaited {
         let batches = self.is_numbered().then_some((self.number, self.number));
         let gap = self.below(head).map(|events| Gap { events, batches });
         let is_covered = last <= head.last;
-        let is_read_past = last >= UNNUMBERED_END && is_lower && first <= head.last;
+        let is_read_past = self.is_unread() && is_lower && first <= head.last;
         // Under a number that is passed it can bring nothing more, but its events may come under others.
         self.given_up |= is_lower && self.is_numbered();
         self.events.0 = first.max(head.last.saturating_add(1));
         (gap, is_covered || is_read_past || mutant!(SparseRestForgotten) && first <= head.last)
     }
 
-    /// Whether it came with its number, or none is known.
+    /// Whether its events are not known.
+    fn is_unread(&self) -> bool {
+        self.events.1 >= UNNUMBERED_END
+    }
+
+    /// Whether its number is known.
     fn is_numbered(&self) -> bool {
         self.events.1 != UNNUMBERED_END
     }

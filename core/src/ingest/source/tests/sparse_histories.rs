@@ -128,6 +128,54 @@ impl Model {
         self.taken.extend((0..first).filter(|event| !missing.contains(event)));
     }
 
+    fn act(&mut self, lab: &mut Lab, act: &Act) {
+        match *act {
+            Act::Make { number, first, count } => self.make(number, first, count),
+            Act::Send { back, is_slow } => {
+                if let Some(number) = self.number(back) {
+                    self.send(lab, number, is_slow);
+                }
+            }
+            Act::Saved(is_saved) => self.saved(lab, is_saved),
+            Act::Refuse { back, retry } => {
+                if let Some(number) = self.number(back) {
+                    lab.refuse(number, self.made[&number], retry);
+                    if retry && lab.resume().is_none_or(|resume| resume < number) {
+                        self.unread.remove(&number);
+                    }
+                    self.refused(lab, number);
+                }
+            }
+            Act::RefuseUnread { back } => {
+                if let Some(number) = self.number(back) {
+                    let unread = Refused {
+                        epoch: "e",
+                        number: Some(number),
+                        events: None,
+                        after: 0,
+                        retry: false,
+                        sparse: true,
+                    };
+                    lab.source.refused(&unread, lab.now, &lab.rules);
+                    self.refused(lab, number);
+                    self.unread.insert(number);
+                }
+            }
+            Act::Pass(ms) => {
+                lab.pass(ms);
+            }
+            Act::Restart { flushed } => {
+                self.saved(lab, false);
+                if flushed {
+                    lab.flush();
+                } else {
+                    lab.save();
+                }
+                lab.restart();
+            }
+        }
+    }
+
     /// No mark passes what is missing without its name, and nothing is named that has come.
     fn check(&self, lab: &Lab) {
         let Some(resume) = lab.resume() else { return };
@@ -149,54 +197,12 @@ impl Model {
     }
 }
 
-fn act_on(model: &mut Model, lab: &mut Lab, act: &Act) {
-    match *act {
-        Act::Make { number, first, count } => model.make(number, first, count),
-        Act::Send { back, is_slow } => {
-            if let Some(number) = model.number(back) {
-                model.send(lab, number, is_slow);
-            }
-        }
-        Act::Saved(is_saved) => model.saved(lab, is_saved),
-        Act::Refuse { back, retry } => {
-            if let Some(number) = model.number(back) {
-                lab.refuse(number, model.made[&number], retry);
-                if retry && lab.resume().is_none_or(|resume| resume < number) {
-                    model.unread.remove(&number);
-                }
-                model.refused(lab, number);
-            }
-        }
-        Act::RefuseUnread { back } => {
-            if let Some(number) = model.number(back) {
-                let unread =
-                    Refused { epoch: "e", number: Some(number), events: None, after: 0, retry: false, sparse: true };
-                lab.source.refused(&unread, lab.now, &lab.rules);
-                model.refused(lab, number);
-                model.unread.insert(number);
-            }
-        }
-        Act::Pass(ms) => {
-            lab.pass(ms);
-        }
-        Act::Restart { flushed } => {
-            model.saved(lab, false);
-            if flushed {
-                lab.flush();
-            } else {
-                lab.save();
-            }
-            lab.restart();
-        }
-    }
-}
-
 proptest! {
     #[test]
     fn no_batch_of_a_sparse_source_is_lost_in_silence(acts in prop::collection::vec(act(), 1..40)) {
         let (mut model, mut lab) = (Model::default(), Lab::new());
         for act in &acts {
-            act_on(&mut model, &mut lab, act);
+            model.act(&mut lab, act);
             model.check(&lab);
         }
     }
