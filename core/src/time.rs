@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Timestamp(pub i64);
 
-/// Machine time: milliseconds the machine has counted over all its lives. Never goes back.
+/// Machine time: milliseconds the machine has counted over all its lives. Never goes back within one; the next goes on
+/// from the latest moment that the rows it begins with speak of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct MachineTime(pub u64);
 
@@ -17,6 +18,11 @@ impl MachineTime {
     /// This time plus `ms` milliseconds, saturating.
     pub fn after_ms(self, ms: u64) -> MachineTime {
         MachineTime(self.0.saturating_add(ms))
+    }
+
+    /// This time less `ms` milliseconds, or zero.
+    pub fn before_ms(self, ms: u64) -> MachineTime {
+        MachineTime(self.0.saturating_sub(ms))
     }
 
     /// Milliseconds from `earlier` until now; zero if `earlier` lies ahead.

@@ -8,6 +8,9 @@ use crate::world::{What, World};
 /// Simulated time in which all producers must have their answers once faults have stopped, in microseconds.
 const ANSWERS_MAX: u64 = 300_000_000;
 
+/// The same for batches that stayed away, from when they come.
+const ABSENT_ANSWERS_MAX: u64 = 100_000_000;
+
 /// The longest that the store takes, in microseconds.
 pub(crate) const SLOW_MAX: u64 = 20_000_000;
 
@@ -80,7 +83,8 @@ impl World {
     /// In calm times everything is answered soon.
     pub(crate) fn check_answers(&mut self) {
         let calm_for = self.now - self.calm_since;
-        if calm_for > 30_000_000 + SLOW_MAX + self.allowed() {
+        let absent_for = 30_000_000 + SLOW_MAX + self.allowed();
+        if calm_for > absent_for {
             // What stayed away comes now: taken or refused, but answered.
             for stream in &mut self.truth.streams {
                 for batch in &mut stream.batches {
@@ -101,13 +105,13 @@ impl World {
                 format!("batch {number} of stream {stream} was sent in calm times and is not answered"),
             );
         }
-        if let Some((call, (since, _))) =
-            self.calls.iter().find(|(_, (since, _))| *since < late && *since > self.calm_since)
-        {
+        // It may have to wait for what the store was slow with before.
+        let is_late = |since: u64| since > self.calm_since && since.max(self.calm_since + SLOW_MAX) < late;
+        if let Some((call, (since, _))) = self.calls.iter().find(|(_, (since, _))| is_late(*since)) {
             self.fail("liveness", format!("call {} came at {since} in calm times and is not answered", call.0));
         }
         let open = self.open_batches();
-        if calm_for > ANSWERS_MAX && !open.is_empty() {
+        if calm_for > ANSWERS_MAX.max(absent_for + ABSENT_ANSWERS_MAX) && !open.is_empty() {
             self.fail("liveness", format!("not all batches have their final answer: {open:?}"));
         }
         let is_absent = |(stream, number, _): &(usize, u64, State)| {

@@ -82,6 +82,13 @@ impl HoleClocks {
         }
     }
 
+    /// Lets all of it have happened so much earlier.
+    pub(super) fn set_back(&mut self, ms: u64) {
+        for clock in &mut self.0 {
+            clock.paused_until = clock.paused_until.before_ms(ms);
+        }
+    }
+
     /// Follows the frontier: what is left of a hole goes on with its clock, a new hole begins at zero.
     pub(super) fn refit(&mut self, frontier: &Frontier) {
         if self.0.is_empty() && frontier.hole_count() == 0 {

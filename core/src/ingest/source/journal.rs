@@ -18,7 +18,7 @@ impl Source {
             None => Source { counted_until: now, ..Source::new() },
             Some(saved) => {
                 let known: Known = saved.known();
-                let SavedSource { time, epochs, awaited, counters, .. } = saved;
+                let SavedSource { time, epochs, awaited, counters, .. } = saved.not_after(now);
                 let epochs = epochs.into_iter().map(SavedEpoch::restore).collect();
                 Source { epochs, known, awaited, counters, counted_until: time, ..Source::new() }
             }

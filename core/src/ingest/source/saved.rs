@@ -111,6 +111,19 @@ impl SavedSource {
         }
     }
 
+    /// The same for a machine whose time is earlier than when it was written: by so much all that has yet to pass is
+    /// earlier, too. Such a machine went on after a restart from what other rows told, and this one is read when its source
+    /// is asked for. (What is remembered of batches is remembered a little longer.)
+    pub(super) fn not_after(mut self, now: MachineTime) -> SavedSource {
+        let ahead_ms = self.time.since_ms(now);
+        self.time = self.time.before_ms(ahead_ms);
+        for epoch in &mut self.epochs {
+            epoch.clocks.set_back(ahead_ms);
+        }
+        self.awaited.set_back(ahead_ms);
+        self
+    }
+
     /// As bytes for the journal: a version byte, then postcard. About 250 bytes for a source at rest.
     pub fn encode(&self) -> Vec<u8> {
         postcard::to_extend(self, vec![SOURCE_VERSION]).expect("a source has no type that postcard cannot write")

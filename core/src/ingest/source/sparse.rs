@@ -98,6 +98,13 @@ impl AwaitedBatches {
         self.0.len() < before
     }
 
+    /// Lets all of it have happened so much earlier.
+    pub(super) fn set_back(&mut self, ms: u64) {
+        for awaited in &mut self.0 {
+            awaited.since = awaited.since.before_ms(ms);
+        }
+    }
+
     /// No more can be told apart: the producer is to connect again, and sends in order all that is not acked.
     pub(super) fn is_full(&self) -> bool {
         self.0.len() >= AWAITED_MAX

@@ -2,6 +2,7 @@
 
 use super::lab::{Lab, Sent, batch, nothing_parked};
 use crate::ingest::source::{Opening, SavedSource};
+use crate::time::MachineTime;
 
 /// Restarts right after a save, and asserts that nothing that survives has changed.
 fn check_restart(lab: &mut Lab) {
@@ -114,4 +115,20 @@ fn a_damaged_row_is_an_error() {
     assert!(error(&row).ends_with("(1 bytes too many); the journal is damaged"));
     row[0] = 2;
     assert_eq!(error(&row), "source: expected version 1, got 2; it was written by another release of DoLake");
+}
+
+#[test]
+fn a_row_of_a_later_time_than_that_of_the_restart_stops_no_clock() {
+    let mut lab = Lab::new();
+    lab.fill(&[(1, 1, 10), (3, 21, 30)]);
+    lab.pass(100_000);
+    lab.refuse(2, (11, 20), true);
+    lab.pass(10_000);
+    lab.save();
+    // A source's row is read when it is asked for: the time that goes on after a restart is that of the others.
+    lab.now = MachineTime(0);
+    lab.restart();
+    lab.source.set_connected(true, lab.now);
+    assert_eq!(lab.pass(249_999), []);
+    assert_eq!(lab.pass(1), [(11, 20)]);
 }

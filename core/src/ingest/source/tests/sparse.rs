@@ -3,6 +3,7 @@
 use super::lab::{Lab, Sent, batch};
 use crate::event::ConnId;
 use crate::ingest::source::{Hello, Opening, Refusal, Refused, Verdict};
+use crate::time::MachineTime;
 
 fn sparse(number: u64, first: u64, last: u64) -> Sent<'static> {
     Sent { opening: Opening { base: 0, sparse: true }, ..batch("e", number, first, last) }
@@ -219,6 +220,21 @@ fn the_waiting_is_remembered_across_a_restart() {
     lab.save();
     lab.restart();
     assert_eq!(lab.send_as(sparse(30, 301, 310)), AWAITED);
+}
+
+#[test]
+fn a_restart_at_an_earlier_time_makes_the_waiting_no_longer() {
+    let mut lab = refused();
+    lab.pass(200_000);
+    lab.refuse(20, (201, 210), true);
+    lab.pass(100_000);
+    lab.save();
+    lab.now = MachineTime(150_000);
+    lab.restart();
+    lab.pass(199_999);
+    assert_eq!(lab.send_as(sparse(30, 301, 310)), AWAITED);
+    lab.pass(1);
+    assert_eq!(lab.send_as(sparse(30, 301, 310)), "taken 10");
 }
 
 #[test]
