@@ -196,8 +196,11 @@ mod tests {
 
     #[test]
     fn a_tag_names_the_file_and_the_shape() {
-        let other = MetadataWanted { metadata_location: "file:///b".to_owned(), snapshots: Snapshots::All };
-        let tags = BTreeSet::from([wanted(Snapshots::All).etag(), wanted(Snapshots::Refs).etag(), other.etag()]);
+        let next = MetadataWanted {
+            metadata_location: "file:///a \"b\"/v2.metadata.json".to_owned(),
+            ..wanted(Snapshots::All)
+        };
+        let tags = BTreeSet::from([wanted(Snapshots::All).etag(), wanted(Snapshots::Refs).etag(), next.etag()]);
         assert_eq!(tags.len(), 3);
     }
 

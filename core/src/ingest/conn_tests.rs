@@ -15,11 +15,13 @@ fn message(value: &serde_json::Value) -> ServerMessage {
     ServerMessage::from_frame(value.to_string().as_bytes()).expect("a message")
 }
 
-/// `b7` is batch 7 `buffered`, `d7` a `duplicate`, `n7` a nack.
+/// `b7` is batch 7 `buffered`, `d7` a `duplicate`, `n7` a nack; `b7@e` is of epoch e.
 fn answer(text: &str) -> ServerMessage {
+    let (text, epoch) = text.split_once('@').unwrap_or((text, ""));
     let number: u64 = text[1..].parse().expect("a number");
     let status = |status: &str| {
-        message(&json!({"type": "ack", "timestamp": 0, "sequenceNumber": number, "status": status, "sourceDoId": "s"}))
+        message(&json!({"type": "ack", "timestamp": 0, "sequenceNumber": number, "status": status, "sourceDoId": "s",
+            "sourceEpoch": epoch}))
     };
     match &text[..1] {
         "b" => status("buffered"),
@@ -72,6 +74,7 @@ fn acks_are_gathered_where_their_numbers_follow_one_another() {
     check("b2 b4 b5", "b2 b4-5");
     check("d1 d2 d3 d1 d2 d3", "d1-3 d1-3");
     check("d1 d2 d1 d2 d3", "d1-2 d1-3");
+    check("b1@e b2@f b3@f b4@e", "b1 b2-3 b4");
 }
 
 #[test]

@@ -31,6 +31,8 @@ pub(super) struct Host {
     pub(super) store: BTreeMap<String, Bytes>,
     /// Writes to keys with one of these in them fail.
     pub(super) broken: Vec<&'static str>,
+    /// What each connection is to remember while the machine is gone.
+    pub(super) attachments: BTreeMap<ConnId, Bytes>,
     /// Marks that each connection's source was sent.
     pub(super) marks: BTreeMap<ConnId, u64>,
     /// Batches that were acked: source and number.
@@ -72,6 +74,7 @@ impl Host {
             journal: BTreeMap::new(),
             store: BTreeMap::new(),
             broken: Vec::new(),
+            attachments: BTreeMap::new(),
             marks: BTreeMap::new(),
             acked: BTreeSet::new(),
             nacked: 0,
@@ -149,7 +152,11 @@ impl Host {
                 return None;
             }
             Command::Halt { reason } => panic!("{reason}"),
-            Command::Ready | Command::Attach { .. } | Command::Close { .. } | Command::ReadMore { .. } => return None,
+            Command::Attach { conn, bytes } => {
+                self.attachments.insert(conn, bytes);
+                return None;
+            }
+            Command::Ready | Command::Close { .. } | Command::ReadMore { .. } => return None,
             Command::Save { op, writes }
                 if self.are_commits_slow && is_commit(&writes) || self.are_batches_slow && is_batch(&writes) =>
             {

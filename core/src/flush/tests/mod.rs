@@ -1,6 +1,7 @@
 //! Flushes, seen from outside.
 
 mod beginning;
+mod connections;
 mod host;
 mod parking;
 mod passed_over;

@@ -31,6 +31,11 @@ fn an_integer_that_no_double_holds_keeps_its_column_an_integer() {
         "a long",
         &[r#"{"a":9007199254740993}"#, r#"{"rescued":"{\"a\":2.5}"}"#],
     );
+    check(
+        &[r#"{"a":9007199254740993}"#, r#"{"a":1}"#, r#"{"a":2.5}"#],
+        "a long",
+        &[r#"{"a":9007199254740993}"#, r#"{"a":1}"#, r#"{"rescued":"{\"a\":2.5}"}"#],
+    );
 }
 
 #[test]

@@ -218,6 +218,16 @@ fn a_mark_passes_no_parked_event_under_whatever_number_it_was_repeated() {
 }
 
 #[test]
+fn a_mark_passes_no_lower_number_that_repeated_a_parked_event() {
+    let mut lab = Lab::new();
+    lab.fill(&[(1, 1, 10), (9, 21, 30)]);
+    assert_eq!(lab.send(4, 21, 25), "taken 0, 5 repeats, behind a hole");
+    lab.fill(&[(6, 11, 20)]);
+    lab.release_but(&[0, 1, 2, 3], Lowest { event: 23, number: 9 });
+    assert_eq!(lab.source.mark("e"), Some(1), "4 holds the parked event, too");
+}
+
+#[test]
 fn a_mark_that_was_not_saved_is_the_same_after_a_restart_though_a_waiting_batch_repeats_what_it_covers() {
     let mut lab = Lab::new();
     lab.fill(&[(1, 1, 10), (2, 11, 20)]);
