@@ -16,7 +16,7 @@ use crate::http::respond::Answer;
 use crate::http::route::{BodyEncoding, BodyFormat, CdcRequest, Route, route};
 use crate::http::status::CdcAnswer;
 use crate::ingest::source::Opening;
-use crate::ingest::{Arrived, Ingest, Origin, RefusedForGood};
+use crate::ingest::{Arrived, Ingest, Origin, RefusedBefore};
 use crate::lake::MOUNT;
 use crate::limits::REQUEST_BODY_BYTES_MAX;
 use crate::pending::Pending;
@@ -33,6 +33,8 @@ pub(crate) enum Need {
     Nothing,
     /// A flush.
     Flush,
+    /// A source is to know of a batch that is refused, and answered.
+    Refuse(RefusedBefore),
     /// A look at the machine.
     View(Question),
 }
@@ -55,7 +57,7 @@ pub(crate) enum Body {
     /// A batch.
     Batch(Box<Arrived>),
     /// A batch that is refused, and answered.
-    Refused(RefusedForGood),
+    Refused(RefusedBefore),
     /// A change of settings.
     Settings(Bytes),
 }
@@ -130,10 +132,11 @@ impl Calls {
             Route::Catalog(request) => Need::View(Question::Catalog(request)),
             Route::Flush => Need::Flush,
             Route::Cdc(request) => {
-                match unsupported(&request) {
-                    Some(error) => Calls::respond(call, error.answer(), cx),
-                    None => self.read_body(call, BodyPurpose::Cdc(request), cx),
+                if let Some(error) = unsupported(&request) {
+                    Calls::respond(call, error.answer(), cx);
+                    return Need::Refuse(refused_before(request, None, None));
                 }
+                self.read_body(call, BodyPurpose::Cdc(request), cx);
                 Need::Nothing
             }
             Route::PatchSettings => {
@@ -168,7 +171,9 @@ impl Calls {
             let message = format!("body: expected at most {most} bytes: send fewer events at a time");
             Calls::respond(call, HttpError::new(ErrorKind::PayloadTooLarge, message).answer(), cx);
             return match removed {
-                Some(Call::Body { purpose: BodyPurpose::Cdc(request), .. }) => refused_for_good(request, None, None),
+                Some(Call::Body { purpose: BodyPurpose::Cdc(request), .. }) => {
+                    Body::Refused(refused_before(request, None, None))
+                }
                 Some(Call::Body { .. } | Call::Batch { .. } | Call::Metadata(_)) | None => Body::Incomplete,
             };
         }
@@ -187,19 +192,28 @@ impl Calls {
 
     fn batch(&mut self, call: CallId, request: CdcRequest, body: &Bytes, cx: &mut Context<'_>) -> Body {
         let same = |other: &Call| matches!(other, Call::Batch { source, .. } if *source == request.source);
-        if self.open.values().any(same) {
-            let message = format!("source {:?} has a POST /cdc under way: send one at a time", request.source);
-            Calls::respond(call, HttpError::new(ErrorKind::Conflict, message).answer(), cx);
-            return Body::Incomplete;
-        }
+        let is_beside_another = self.open.values().any(same);
         let limits =
             WireLimits { max_payload_bytes: cx.config.max_payload_size, max_event_bytes: cx.config.max_event_size };
         match parse_post(body, &request.source, cx.wall.0, &limits) {
             Ok(post) => {
                 let events = post.batch.events.len() as u64;
-                self.open.insert(call, Call::Batch { source: request.source, events });
                 let (origin, is_numbered) = (Origin::Call(call), post.is_numbered);
                 let epoch = post.batch.source_epoch.clone().unwrap_or_default();
+                if is_beside_another {
+                    let message = format!("source {:?} has a POST /cdc under way: send one at a time", request.source);
+                    Calls::respond(call, HttpError::new(ErrorKind::Conflict, message).answer(), cx);
+                    return Body::Refused(RefusedBefore {
+                        source: request.source,
+                        epoch: Some(epoch),
+                        number: Some(post.batch.sequence_number),
+                        retry: true,
+                        batch: Some(Arc::new(post.batch)),
+                        sparse: !is_numbered,
+                        by_post: true,
+                    });
+                }
+                self.open.insert(call, Call::Batch { source: request.source, events });
                 let opening = Opening { base: 0, sparse: !is_numbered };
                 Body::Batch(Box::new(Arrived { batch: Arc::new(post.batch), origin, epoch, is_numbered, opening }))
             }
@@ -218,7 +232,7 @@ impl Calls {
                 };
                 Calls::respond(call, HttpError::new(kind, error.message).answer(), cx);
                 let epoch = error.named.source_epoch;
-                refused_for_good(request, epoch, error.named.sequence_number)
+                Body::Refused(refused_before(request, epoch, error.named.sequence_number))
             }
         }
     }
@@ -305,12 +319,13 @@ fn not_there(call: CallId, what: &str, cx: &mut Context<'_>) -> Need {
     Need::Nothing
 }
 
-/// A body that was refused before its source was asked. `epoch` and `number` are what it says of itself.
-fn refused_for_good(request: CdcRequest, epoch: Option<String>, number: Option<u64>) -> Body {
+/// A body that was refused before its source was asked. `epoch` and `number` are what it says of itself, as far as it was
+/// read.
+fn refused_before(request: CdcRequest, epoch: Option<String>, number: Option<u64>) -> RefusedBefore {
     let number = request.sequence_number.or(number);
-    let epoch = request.source_epoch.or(epoch).unwrap_or_default();
+    let epoch = request.source_epoch.or(epoch);
     let (source, sparse) = (request.source, number.is_none());
-    Body::Refused(RefusedForGood { source, epoch, number, batch: None, sparse, by_post: true })
+    RefusedBefore { source, epoch, number, retry: false, batch: None, sparse, by_post: true }
 }
 
 fn unsupported(request: &CdcRequest) -> Option<HttpError> {

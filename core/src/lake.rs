@@ -226,7 +226,7 @@ impl Rooms {
             Pending::SaveBatch { place } => ingest.batch_saved(place, outcome, cx),
             Pending::ReadBackBatch { place } => ingest.batch_read_back(place, outcome, cx),
             Pending::LoadSource { source } => ingest.source_loaded(source, outcome, cx),
-            Pending::SaveRow => {} // The row goes with each batch that leans on it, and with the next release.
+            Pending::SaveRow { source } => ingest.row_saved(&source, &outcome, cx),
             Pending::SaveClosed { source, closed } => ingest.closed_saved(&source, &closed, &outcome, cx),
             Pending::SavePlan => flusher.planned(outcome == Outcome::Saved, tables, ingest, cx),
             Pending::LoadEntry { run, entry } => flusher.entry_loaded(run, entry, outcome, tables, ingest, cx),
@@ -304,6 +304,7 @@ impl Rooms {
         match self.calls.requested(call, head, cx) {
             Need::Nothing => {}
             Need::Flush => self.flush_asked(Asker::Call(call), cx),
+            Need::Refuse(refused) => self.ingest.refused_before(refused, cx),
             Need::View(question) => {
                 let view = View {
                     ingest: &self.ingest,
@@ -322,7 +323,7 @@ impl Rooms {
         match self.calls.body_chunk(call, bytes, last, cx) {
             Body::Incomplete => {}
             Body::Batch(arrived) => self.ingest.take(*arrived, cx),
-            Body::Refused(refused) => self.ingest.refused_for_good(refused, cx),
+            Body::Refused(refused) => self.ingest.refused_before(refused, cx),
             Body::Settings(body) => self.settings.propose(call, body, cx),
         }
     }

@@ -24,8 +24,11 @@ pub(crate) enum Pending {
         /// Its name.
         source: String,
     },
-    /// A row was written that nobody waits for; a failure is tried again with the next one.
-    SaveRow,
+    /// A source's row is being written that nobody waits for.
+    SaveRow {
+        /// The source.
+        source: String,
+    },
     /// A source's row with closed holes is being written; then its connections are told.
     SaveClosed {
         /// The source.

@@ -33,9 +33,10 @@ impl Draws {
         uuid::Builder::from_random_bytes(self.next_u128().to_be_bytes()).into_uuid()
     }
 
-    /// A positive snapshot id. Iceberg wants it unique in its table.
+    /// A positive snapshot id. Iceberg wants it unique in its table. Below 2^53: it stands in acks as a JSON number, of which
+    /// JavaScript keeps no more digits.
     pub fn snapshot_id(&mut self) -> i64 {
-        (self.next_u128() as u64 & (i64::MAX as u64)).max(1) as i64
+        (self.next_u128() as u64 & ((1 << 53) - 1)).max(1) as i64
     }
 
     /// The number of this life (see [`crate::Op`]).

@@ -133,7 +133,7 @@ impl Flusher {
     fn delete_files(&self, cx: &mut Context<'_>) {
         let Phase::Committing(run, _) = &self.phase else { return };
         for file in run.parts.values().flat_map(|part| &part.files) {
-            let op = cx.ops.issue(Pending::SaveRow);
+            let op = cx.ops.issue(Pending::SaveRow { source: String::new() });
             let key = cx.key_of(&file.file_path).unwrap_or_default();
             cx.out.push(Command::Delete { op, class: Class::Upkeep, key });
         }

@@ -11,7 +11,7 @@ use crate::ingest::answers::{self, Refused};
 use crate::ingest::buffer::{BatchKey, Buffered};
 use crate::ingest::conn::Introduction;
 use crate::ingest::source::{Arrival, Opening, Refusal, Refused as RefusedBatch, Take, Verdict};
-use crate::ingest::{Arrived, Ingest, Input, Origin, RefusedForGood, Reload, Slot};
+use crate::ingest::{Arrived, Ingest, Input, Origin, RefusedBefore, Reload, Slot};
 use crate::journal::Family;
 use crate::journal::rows::source_key;
 use crate::limits::BATCH_MEMORY_BYTES;
@@ -97,15 +97,16 @@ impl Ingest {
             let refused = Refused::finally(NackReason::InvalidFormat, problem);
             self.refuse(&arrived, &refused, cx);
             let batch = &arrived.batch;
-            let refused = RefusedForGood {
+            let refused = RefusedBefore {
                 source: batch.source_do_id.clone(),
-                epoch: arrived.epoch.clone(),
+                epoch: Some(arrived.epoch.clone()),
                 number: Some(batch.sequence_number),
+                retry: false,
                 batch: Some(Arc::clone(batch)),
                 sparse: arrived.opening.sparse,
                 by_post: matches!(arrived.origin, Origin::Call(_)),
             };
-            self.refused_for_good(refused, cx);
+            self.refused_before(refused, cx);
             return;
         }
         let source = arrived.batch.source_do_id.clone();
@@ -120,8 +121,9 @@ impl Ingest {
             let introduction = self.conns.introduction(conn);
             let sparse = introduction.is_some_and(|said| said.source == source && said.sparse);
             let number = error.named.sequence_number;
-            let refused = RefusedForGood { source, epoch, number, batch: None, sparse, by_post: false };
-            self.refused_for_good(refused, cx);
+            let epoch = Some(epoch);
+            let refused = RefusedBefore { source, epoch, number, retry: false, batch: None, sparse, by_post: false };
+            self.refused_before(refused, cx);
         }
         let nack = answers::nack_malformed(error, stream, cx);
         self.conns.answer(conn, ticket, nack, cx.now, cx.out);
@@ -139,25 +141,68 @@ impl Ingest {
     }
 
     /// A batch was refused before its source was asked.
-    pub(crate) fn refused_for_good(&mut self, refused: RefusedForGood, cx: &mut Context<'_>) {
+    pub(crate) fn refused_before(&mut self, refused: RefusedBefore, cx: &mut Context<'_>) {
         // Nobody is loaded for a message that may be of anybody.
         if refused.sparse || refused.by_post || self.sources.contains_key(&refused.source) {
             self.enter(&refused.source.clone(), Input::Refused(refused), cx);
         }
     }
 
-    pub(super) fn note_refused(&mut self, refused: &RefusedForGood, cx: &mut Context<'_>) {
+    pub(super) fn note_refused(&mut self, refused: &RefusedBefore, cx: &mut Context<'_>) {
         let rules = self.rules(cx.config);
-        let RefusedForGood { source, epoch, number, batch, sparse, by_post: _ } = refused;
+        let RefusedBefore { source, epoch, number, retry, batch, sparse, by_post: _ } = refused;
+        let newest = self.state(source).and_then(|state| state.source.epochs().last().map(str::to_owned));
+        let epoch = &epoch.clone().or(newest).unwrap_or_default();
         let waiting = self.waiting.values().flatten();
         let before = waiting.filter(|other| other.batch.source_do_id == *source && other.epoch == *epoch);
         let after = before.map(|other| other.batch.sequence_number).max().unwrap_or(0);
         if let Some(state) = self.state(source) {
             let events = batch.as_ref().map(|batch| &batch.events[..]);
-            let refusal = RefusedBatch { epoch, number: *number, after, events, retry: false, sparse: *sparse };
+            let refusal = RefusedBatch { epoch, number: *number, after, events, retry: *retry, sparse: *sparse };
             state.source.refused(&refusal, cx.now, &rules);
         }
         self.save_changed(source, cx);
+    }
+
+    /// A source is not at hand yet: what is to wait for it, if anything. Memory is not for those who send while the journal
+    /// cannot be read.
+    pub(super) fn admit_to_wait(&mut self, input: Input, cx: &mut Context<'_>) -> Option<Input> {
+        let Input::Batch(arrived) = input else { return Some(input) };
+        if self.may_wait(&arrived, cx) {
+            self.waiting_memory += arrived.memory_bytes();
+            return Some(Input::Batch(arrived));
+        }
+        let message = "too many batches wait for their sources to be read from the journal: send it again later";
+        let refused = Refused::retry(NackReason::BufferFull, message, cx);
+        match arrived.origin {
+            // What comes next on it would cover this one, and who waits for a source does not know.
+            Origin::Conn(conn, _) if arrived.opening.sparse => {
+                self.conns.shut(conn, message, cx.out);
+                None
+            }
+            Origin::Conn(..) => {
+                self.refuse(&arrived, &refused, cx);
+                None
+            }
+            Origin::Call(_) => {
+                self.refuse(&arrived, &refused, cx);
+                Some(Input::Refused(RefusedBefore {
+                    source: arrived.batch.source_do_id.clone(),
+                    epoch: Some(arrived.epoch),
+                    number: Some(arrived.batch.sequence_number),
+                    retry: true,
+                    batch: None,
+                    sparse: arrived.opening.sparse,
+                    by_post: true,
+                }))
+            }
+        }
+    }
+
+    /// Whether there is memory for a batch that has to wait before its turn.
+    fn may_wait(&self, arrived: &Arrived, cx: &Context<'_>) -> bool {
+        let most = cx.config.memory_budget_bytes / 4;
+        self.waiting_memory == 0 || self.waiting_memory + arrived.memory_bytes() <= most
     }
 
     /// Saves what was not saved because a flush was being committed.
@@ -169,15 +214,29 @@ impl Ingest {
     }
 
     /// Saves what has changed of a source that no batch tells.
-    fn save_changed(&mut self, source: &str, cx: &mut Context<'_>) {
+    pub(super) fn save_changed(&mut self, source: &str, cx: &mut Context<'_>) {
         let committing = self.committing;
         if let Some(state) = self.state(source)
             && !committing
             && state.source.unsaved()
         {
             let row = state.source.to_saved(cx.now).encode();
-            cx.save(vec![crate::command::Write::Put(source_key(source), row.into())], Pending::SaveRow);
+            state.rows_saving += 1;
+            let put = crate::command::Write::Put(source_key(source), row.into());
+            cx.save(vec![put], Pending::SaveRow { source: source.to_owned() });
         }
+    }
+
+    /// A source's row came into the journal, or did not: then it is written again.
+    pub(crate) fn row_saved(&mut self, source: &str, outcome: &Outcome, cx: &mut Context<'_>) {
+        if let Some(state) = self.state(source) {
+            state.rows_saving -= 1;
+            if *outcome != Outcome::Saved {
+                state.source.row_lost();
+                self.reloads.push((cx.now.after_ms(super::RELOAD_MS), Reload::Row(source.to_owned())));
+            }
+        }
+        self.let_go(source);
     }
 
     /// The epoch that a batch belongs to: the one that it names, or its connection's.
@@ -240,8 +299,9 @@ impl Ingest {
                 self.stats.duplicates += 1;
                 self.ack(&arrived, AckStatus::Duplicate, 0, cx);
             }
-            Verdict::Wait { place } if self.has_room(&batch, self.waiting_bytes, cx) => {
+            Verdict::Wait { place } if self.has_room(&batch, self.waiting_bytes, cx) && self.may_wait(&arrived, cx) => {
                 self.waiting_bytes += batch.frame.len() as u64;
+                self.waiting_memory += arrived.memory_bytes();
                 self.waiting.entry(place).or_default().push(arrived);
             }
             Verdict::Wait { .. } => self.refuse_full(&arrived, cx),
@@ -334,7 +394,7 @@ impl Ingest {
         state.source.issued(Take::clone(take));
         state.unready.insert(place);
         state.last_received = state.last_received.max(batch.sequence_number);
-        if state.source.is_told_by_row() && !committing {
+        if state.source.is_told_by_row(&take.head.epoch) && !committing {
             let row = state.source.to_saved(cx.now).encode();
             writes.push(crate::command::Write::Put(source_key(&batch.source_do_id), row.into()));
         }
@@ -415,6 +475,7 @@ impl Ingest {
     fn arrive_again(&mut self, place: u64, cx: &mut Context<'_>) {
         let waiting = self.waiting.remove(&place).unwrap_or_default();
         self.waiting_bytes -= waiting.iter().map(|arrived| arrived.batch.frame.len() as u64).sum::<u64>();
+        self.waiting_memory -= waiting.iter().map(Arrived::memory_bytes).sum::<u64>();
         for arrived in waiting {
             if mutant!(WaitingForgotten) {
                 continue;

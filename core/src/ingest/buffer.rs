@@ -67,6 +67,10 @@ impl Totals {
     }
 }
 
+/// When a batch takes effect: after those of lower places, but a batch that filled a hole before those of its source that
+/// lay above. So it is a place (the batch's own, or that of one before it in its source), and among equals a count.
+pub(crate) type Turn = (u64, u64);
+
 /// All unflushed batches, by their place in the journal.
 #[derive(Debug, Default)]
 pub(crate) struct Buffer {
@@ -75,9 +79,9 @@ pub(crate) struct Buffer {
     all: Totals,
     hot_bytes: u64,
     /// Places that a flush may take, with their turn.
-    ready: BTreeMap<u64, u64>,
-    /// The same by turn: the order in which they became ready, which is that of each source's events.
-    turns: BTreeMap<u64, u64>,
+    ready: BTreeMap<u64, Turn>,
+    /// The same by turn.
+    turns: BTreeMap<Turn, u64>,
     next_turn: u64,
     ready_totals: Totals,
 }
@@ -113,15 +117,18 @@ impl Buffer {
     }
 
     /// Marks a batch as ready to be flushed: durable and below its source's first open hole. Batches of one source are
-    /// marked in the order of their events, so that no flush takes one without those before it.
-    pub(crate) fn mark_ready(&mut self, place: u64) {
-        let Some(batch) = self.batches.get(&place) else { return };
-        if !self.ready.contains_key(&place) {
-            self.ready.insert(place, self.next_turn);
-            self.turns.insert(self.next_turn, place);
+    /// marked in the order of their events, so that no flush takes one without those before it: `after` is the place that
+    /// the one before has in its turn. Returns that of this one.
+    pub(crate) fn mark_ready(&mut self, place: u64, after: u64) -> u64 {
+        let Some(batch) = self.batches.get(&place) else { return after };
+        let turn = *self.ready.entry(place).or_insert_with(|| {
+            let turn = (place.max(after), self.next_turn);
+            self.turns.insert(turn, place);
             self.next_turn += 1;
             self.ready_totals.add(&batch.key);
-        }
+            turn
+        });
+        turn.0
     }
 
     /// Takes a batch out: it is flushed, or its save failed.
@@ -190,8 +197,8 @@ impl Buffer {
         Some((oldest, newest))
     }
 
-    /// The places that a flush takes: those that became ready first, in that order, at least one, at most about
-    /// `bytes_max` bytes.
+    /// The places that a flush takes: those whose turn comes first, in that order, at least one, at most about `bytes_max`
+    /// bytes.
     pub(crate) fn plan(&self, bytes_max: u64) -> Vec<u64> {
         let mut bytes = 0_u64;
         let mut places = Vec::new();

@@ -78,6 +78,8 @@ struct Conn {
     /// Tickets in order; `None` is not answered yet.
     answers: VecDeque<(Ticket, Option<ServerMessage>)>,
     unread_bytes: usize,
+    /// It said `connect` more than once, so that it is told again of what it was told of.
+    counts_all: bool,
     last_sent: MachineTime,
     size_violations: u8,
     closing: bool,
@@ -102,6 +104,7 @@ impl Conns {
             next_ticket: 0,
             answers: VecDeque::new(),
             unread_bytes: 0,
+            counts_all: false,
             last_sent: MachineTime(0),
             size_violations: 0,
             closing: false,
@@ -142,6 +145,7 @@ impl Conns {
         if bytes.len() <= ATTACHMENT_BYTES_MAX && !mutant!(IntroductionNotAttached) {
             out.push(Command::Attach { conn: id, bytes: bytes.into() });
         }
+        conn.counts_all = conn.introduction.is_some() && !conn.outlived;
         conn.introduction = Some(introduction);
         conn.outlived = false;
     }
@@ -262,7 +266,7 @@ impl Conn {
             return;
         }
         while let Some((_, Some(first))) = self.answers.front() {
-            let is_counted = is_counted(first);
+            let is_counted = self.counts_all || is_counted(first);
             if is_counted && self.unread_bytes > WINDOW_BYTES {
                 self.gather();
                 if now.since_ms(self.last_sent) < GATHER_MS {
@@ -278,7 +282,8 @@ impl Conn {
             out.push(Command::Send { conn: id, frame });
         }
         if self.unread_bytes + self.answers.len() * ANSWER_BYTES > UNREAD_BYTES_MAX {
-            let waiting = self.answers.iter().filter(|(_, answer)| answer.as_ref().is_some_and(is_counted)).count();
+            let counts = |answer: &ServerMessage| self.counts_all || is_counted(answer);
+            let waiting = self.answers.iter().filter(|(_, answer)| answer.as_ref().is_some_and(counts)).count();
             if self.unread_bytes + waiting * ANSWER_BYTES > UNREAD_BYTES_MAX {
                 self.shut(id, CLOSE_POLICY, "the answers are not read", out);
             }
@@ -316,7 +321,8 @@ impl Conn {
 }
 
 /// Whether a message counts as unread until the peer has read it. The closed holes that a mark or an `ok` passes are named
-/// all at once, once on each connection: there may be thousands, and the peer had no time to read the first.
+/// all at once, once on a connection that says `connect` once: there may be thousands, and the peer had no time to read the
+/// first.
 fn is_counted(message: &ServerMessage) -> bool {
     !matches!(message, ServerMessage::Nack(nack) if nack.through_sequence.is_some())
 }

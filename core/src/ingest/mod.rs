@@ -28,6 +28,7 @@ use crate::context::Context;
 use crate::event::{CallId, ConnId, Peer};
 use crate::journal;
 use crate::journal::rows::source_range;
+use crate::limits::BATCH_MEMORY_BYTES;
 use crate::pending::Pending;
 use crate::time::MachineTime;
 use crate::wire::batch::CdcBatch;
@@ -63,11 +64,13 @@ pub(crate) struct Ingest {
     flights: BTreeMap<u64, Flight>,
     /// Batches that wait for the fate of another one's save.
     waiting: BTreeMap<u64, Vec<Arrived>>,
-    /// Bytes of those that wait.
+    /// Bytes of their frames.
     waiting_bytes: u64,
+    /// Memory of these, and of those that wait for their source.
+    waiting_memory: u64,
     /// Sources with an open hole, or with batches on their way to the journal that lie above what has come.
     holed: BTreeSet<String>,
-    /// Journal reads to be tried again.
+    /// Journal reads, and rows, to be tried again.
     reloads: Vec<(MachineTime, Reload)>,
 }
 
@@ -91,6 +94,10 @@ pub(crate) struct SourceState {
     pub(crate) events: u64,
     /// Places that no flush may take yet: their save is on its way, or they lie above a hole.
     unready: BTreeSet<u64>,
+    /// Where the last batch that a flush may take stands among those of all sources (`buffer::Turn`).
+    last_turn: u64,
+    /// Rows of it that are on their way to the journal alone.
+    rows_saving: u32,
 }
 
 /// Something that needs its source.
@@ -98,18 +105,20 @@ pub(crate) struct SourceState {
 enum Input {
     Connect(ConnId, Ticket, Connect),
     Batch(Arrived),
-    Refused(RefusedForGood),
+    Refused(RefusedBefore),
 }
 
 /// A batch that was refused before its source was asked. If that is sparse it has to know, or what comes next would cover
-/// the batch, and a repaired one be called a duplicate.
+/// the batch, and one that comes again be called a duplicate.
 #[derive(Debug)]
-pub(crate) struct RefusedForGood {
+pub(crate) struct RefusedBefore {
     pub(crate) source: String,
-    /// The epoch that it belongs to.
-    pub(crate) epoch: String,
+    /// The epoch that it belongs to. `None`: nobody knows, so it counts as of the newest.
+    pub(crate) epoch: Option<String>,
     /// Its number, if it has one that can be read.
     pub(crate) number: Option<u64>,
+    /// Whether it may come again as it is.
+    pub(crate) retry: bool,
     /// It, if it can be read.
     pub(crate) batch: Option<Arc<CdcBatch>>,
     /// Whether its epoch is sparse, if this is the first of it.
@@ -132,6 +141,13 @@ pub(crate) struct Arrived {
     pub(crate) opening: Opening,
 }
 
+impl Arrived {
+    /// What it takes in memory while it waits.
+    fn memory_bytes(&self) -> u64 {
+        self.batch.memory_bytes() as u64 + BATCH_MEMORY_BYTES
+    }
+}
+
 /// Who waits for the answer to a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
@@ -145,6 +161,8 @@ pub(crate) enum Origin {
 enum Reload {
     Source(String),
     Batch(u64),
+    /// No read: what has changed of a source is written again.
+    Row(String),
 }
 
 /// Counters since the start of this life.
@@ -180,6 +198,7 @@ impl Ingest {
             flights: BTreeMap::new(),
             waiting: BTreeMap::new(),
             waiting_bytes: 0,
+            waiting_memory: 0,
             holed: BTreeSet::new(),
             reloads: Vec::new(),
         }
@@ -260,12 +279,14 @@ impl Ingest {
 
     /// Hands something to its source, now or when that is loaded.
     fn enter(&mut self, source: &str, input: Input, cx: &mut Context<'_>) {
-        match self.slot(source, cx) {
-            Slot::Loading(waiting) => waiting.push(input),
-            Slot::Ready(_) => {
-                self.handle(input, cx);
-                self.let_go(source);
-            }
+        if let Slot::Ready(_) = self.slot(source, cx) {
+            self.handle(input, cx);
+            self.let_go(source);
+            return;
+        }
+        let Some(input) = self.admit_to_wait(input, cx) else { return };
+        if let Slot::Loading(waiting) = self.slot(source, cx) {
+            waiting.push(input);
         }
     }
 
@@ -306,6 +327,8 @@ impl Ingest {
             batches: 0,
             events: 0,
             unready,
+            last_turn: 0,
+            rows_saving: 0,
         };
         let Some(Slot::Loading(waiting)) = self.sources.insert(name.clone(), Slot::Ready(Box::new(state))) else {
             panic!("source {name:?} was loaded twice");
@@ -313,6 +336,9 @@ impl Ingest {
         self.adopt_sockets(&name, cx.now);
         self.find_ready(&name);
         for input in waiting {
+            if let Input::Batch(arrived) = &input {
+                self.waiting_memory -= arrived.memory_bytes();
+            }
             self.handle(input, cx);
         }
         self.let_go(&name);
@@ -346,7 +372,7 @@ impl Ingest {
         }
         for (_, _, place) in ready {
             state.unready.remove(&place);
-            self.buffer.mark_ready(place);
+            state.last_turn = self.buffer.mark_ready(place, state.last_turn);
         }
         self.note_holes(name);
     }
@@ -385,8 +411,8 @@ impl Ingest {
     fn let_go(&mut self, name: &str) {
         if let Some(Slot::Ready(state)) = self.sources.get(name)
             && state.conns.is_empty()
+            && state.rows_saving == 0
             && state.source.is_at_rest()
-            && !state.source.unsaved()
         {
             self.sources.remove(name);
             self.holed.remove(name);
@@ -404,6 +430,7 @@ impl Ingest {
             match reload {
                 Reload::Source(source) => cx.load(source_range(&source), Pending::LoadSource { source }),
                 Reload::Batch(place) => self.read_back(place, cx),
+                Reload::Row(source) => self.save_changed(&source, cx),
             }
         }
         if !self.committing {

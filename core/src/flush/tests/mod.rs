@@ -3,5 +3,8 @@
 mod beginning;
 mod connections;
 mod host;
+mod memory;
+mod order;
 mod parking;
 mod passed_over;
+mod posts;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::epoch::Epoch;
-use super::sparse::{AWAITED_MAX, Awaited, UNNUMBERED_END, UNREAD_END};
+use super::sparse::{AWAITED_MAX, Awaited, PASSED, UNNUMBERED_END, UNREAD_END};
 use super::{BatchHead, Fingerprint, Opening, Place, Refusal, Saving, Source};
 use crate::event::ConnId;
-use crate::ingest::frontier::Frontier;
+use crate::ingest::frontier::{Frontier, Gap};
 use crate::limits::{CLOSED_RANGES_MAX, EPOCHS_PER_SOURCE_MAX, OPEN_HOLES_MAX, TAKEN_RANGES_MAX};
 use crate::time::MachineTime;
 use crate::wire::batch::EventView;
@@ -158,10 +158,6 @@ impl Source {
             return;
         }
         let is_numbered = number.is_some();
-        if !is_numbered && self.epochs.is_empty() {
-            // Nothing is kept for a source of which nothing was ever taken: its name may be anything.
-            return;
-        }
         let before = known.map_or(0, |epoch| epoch.all.highest_batch()).max(after);
         let number = number.unwrap_or_else(|| before.max(self.awaited.highest(name)) + 1);
         if !retry && let Some(is_changed) = self.awaited.give_up(name, number) {
@@ -172,26 +168,45 @@ impl Source {
         let may_hold = events.map_or(unread, range_of);
         let awaited = Awaited { epoch: name.into(), number, events: may_hold, since: now, given_up: !retry };
         if !(mutant!(UnreadBatchForgotten) && events.is_none()) {
-            self.await_again(awaited, events);
+            self.await_again(awaited, events, now, rules);
         }
     }
 
     /// Awaits a refused batch for those of its events that have not come. Without any it need not come. `read`: its events,
     /// if they could be read.
-    fn await_again(&mut self, mut awaited: Awaited, read: Option<&[EventView]>) {
+    fn await_again(&mut self, mut awaited: Awaited, read: Option<&[EventView]>, now: MachineTime, rules: &Rules) {
         // Not `all`: what is on its way to the journal may be lost.
         let durable = self.find(&awaited.epoch).map(|index| &self.epochs[index].durable);
         if durable.is_some_and(|durable| awaited.number <= durable.complete_batch()) {
-            // Its number is passed: it is refused for that when it comes.
-            return;
+            // Under this number it is refused for that when it comes; its events may come under another.
+            if read.is_none() {
+                return;
+            }
+            (awaited.number, awaited.given_up) = (PASSED, true);
         }
         let from = durable.map_or(0, Frontier::complete_end);
         awaited.events = read.map_or((from, awaited.events.1), |events| new_range(durable, events));
         if awaited.events.1 < from {
-            self.unsaved |= self.awaited.remove(&awaited.epoch, awaited.number);
-        } else {
-            self.awaited.insert(awaited);
-            self.unsaved = true;
+            self.unsaved |= awaited.number != PASSED && self.awaited.remove(&awaited.epoch, awaited.number);
+            return;
+        }
+        self.awaited.insert(awaited);
+        self.unsaved = true;
+        let is_open = |name: &str| self.epochs.iter().any(|epoch| epoch.opened && *epoch.name == *name);
+        let dropped = self.awaited.make_room((now, rules.window_ms), is_open);
+        if let Some(dropped) = dropped.filter(|dropped| !dropped.blocks(now, rules.window_ms)) {
+            self.give_up(&dropped);
+        }
+    }
+
+    /// A refused batch will never come: as if a later one had passed over it.
+    fn give_up(&mut self, awaited: &Awaited) {
+        let Some(index) = self.find(&awaited.epoch) else { return };
+        let batches = awaited.is_numbered().then_some((awaited.number, awaited.number));
+        if !awaited.is_unread() {
+            self.pass_over(index, Gap { events: awaited.events, batches });
+        } else if let Some((number, _)) = batches {
+            self.epochs[index].closed.insert_batch(number);
         }
     }
 
@@ -255,7 +270,7 @@ impl Source {
             if let Some(is_changed) = self.awaited.give_up(arrival.epoch, number) {
                 self.unsaved |= is_changed;
             } else if is_sparse {
-                self.await_again(awaited, Some(arrival.events));
+                self.await_again(awaited, Some(arrival.events), now, rules);
             }
         } else if matches!(refusal, Refusal::AwaitsRefused { .. })
             && !mutant!(SparseAwaitsLowest)
@@ -264,7 +279,7 @@ impl Source {
             // Its producer may send others before it has read this nack: they must not pass over it. Its time began with the
             // one that it waits for, so that sources which give up what is refused are not refused for ever.
             let since = first.since;
-            self.await_again(Awaited { since, ..awaited }, Some(arrival.events));
+            self.await_again(Awaited { since, ..awaited }, Some(arrival.events), now, rules);
         }
     }
 

@@ -118,6 +118,7 @@ impl Source {
         self.count(now);
         let pending = self.held.get(&place).is_some_and(|held| held.saving == Saving::Pending);
         assert!(pending, "place {place} is forgotten but was not pending");
+        self.row_lost();
         let mut unapplied = self.held.split_off(&self.unapplied_from);
         for (index, epoch) in self.epochs.iter_mut().enumerate() {
             let of_epoch = unapplied.values().filter(|held| held.epoch == index);
@@ -209,7 +210,7 @@ impl Source {
     }
 
     /// What of a refused batch of a sparse source will never come, now that a later one is accepted.
-    fn pass_over(&mut self, index: usize, gap: Gap) {
+    pub(super) fn pass_over(&mut self, index: usize, gap: Gap) {
         let epoch = &mut self.epochs[index];
         for events in epoch.durable.uncovered(gap.events.0, gap.events.1) {
             epoch.closed.insert(Gap { events, ..gap });

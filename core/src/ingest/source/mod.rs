@@ -219,8 +219,8 @@ impl Source {
 
     /// Whether [`Source::to_saved`] belongs into the save of each batch: for the clock of a hole; or for the refused batches
     /// that this one may pass over, since the row that first told of them may not have been taken.
-    pub fn is_told_by_row(&self) -> bool {
-        self.has_timer() || !self.awaited.is_empty()
+    pub fn is_told_by_row(&self, epoch: &str) -> bool {
+        self.has_timer() || self.unsaved || self.awaited.any_of(epoch)
     }
 
     /// Whether a batch that is to be taken would pass over a refused one of its epoch. It is never to be saved without the row
@@ -230,10 +230,14 @@ impl Source {
         self.awaited.would_pass_over(head, complete)
     }
 
-    /// Whether it may leave memory: all is in the control row. One that awaits refused batches stays, since the row that
-    /// says so may be on its way.
+    /// Whether it may leave memory: all is in the control row, once that is in the journal.
     pub fn is_at_rest(&self) -> bool {
-        self.held.is_empty() && !self.unsaved && self.awaited.is_empty()
+        self.held.is_empty() && !self.unsaved
+    }
+
+    /// A control row may not have come into the journal, alone or with a batch. What a batch's head tells is not lost by that.
+    pub fn row_lost(&mut self) {
+        self.unsaved |= !self.awaited.is_empty();
     }
 
     /// The highest accepted batch with no open hole below it, or the base. `None`: the epoch is not known, so that its

@@ -18,6 +18,10 @@ pub(super) const UNREAD_END: u64 = SEQUENCE_MAX;
 /// The same, of one whose number could not be read or that has none: it stands as the next.
 pub(super) const UNNUMBERED_END: u64 = SEQUENCE_MAX - 1;
 
+/// The number under which events are awaited that came under one that is passed: that was refused, and may be an accepted
+/// batch's.
+pub(super) const PASSED: u64 = 0;
+
 /// A batch of a sparse epoch that was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Awaited {
@@ -33,7 +37,7 @@ pub(super) struct Awaited {
 
 impl Awaited {
     /// Whether the others have to wait for it.
-    fn blocks(&self, now: MachineTime, window_ms: u64) -> bool {
+    pub(super) fn blocks(&self, now: MachineTime, window_ms: u64) -> bool {
         !self.given_up && now.since_ms(self.since) < window_ms
     }
 
@@ -64,13 +68,13 @@ impl Awaited {
     }
 
     /// Whether its events are not known.
-    fn is_unread(&self) -> bool {
+    pub(super) fn is_unread(&self) -> bool {
         self.events.1 >= UNNUMBERED_END
     }
 
-    /// Whether its number is known.
-    fn is_numbered(&self) -> bool {
-        self.events.1 != UNNUMBERED_END
+    /// Whether it is to be named by its number.
+    pub(super) fn is_numbered(&self) -> bool {
+        self.events.1 != UNNUMBERED_END && self.number != PASSED
     }
 }
 
@@ -80,15 +84,40 @@ impl Awaited {
 pub(super) struct AwaitedBatches(Vec<Awaited>);
 
 impl AwaitedBatches {
-    /// A batch was refused.
-    pub(super) fn insert(&mut self, awaited: Awaited) {
+    /// A batch was refused. What came under numbers that are passed is one range.
+    pub(super) fn insert(&mut self, mut awaited: Awaited) {
+        let same = |other: &Awaited| other.epoch == awaited.epoch && other.number == awaited.number;
+        if let Some(former) = self.0.iter().find(|other| awaited.number == PASSED && same(other)) {
+            let (first, last) = former.events;
+            awaited.events = (awaited.events.0.min(first), awaited.events.1.max(last));
+        }
         self.remove(&awaited.epoch, awaited.number);
         let at = self.0.partition_point(|other| other.number < awaited.number);
         self.0.insert(at, awaited);
-        if self.0.len() > AWAITED_MAX {
-            let least = self.0.iter().position(|other| other.given_up).unwrap_or(AWAITED_MAX);
-            self.0.remove(least);
+    }
+
+    /// Takes one out where there are too many: that whose end nobody would notice, or else that which may best be given up
+    /// now. `is_open`: whether anything of an epoch was taken.
+    pub(super) fn make_room(
+        &mut self,
+        (now, window_ms): (MachineTime, u64),
+        is_open: impl Fn(&str) -> bool,
+    ) -> Option<Awaited> {
+        if self.0.len() <= AWAITED_MAX {
+            return None;
         }
+        let gone = |awaited: &Awaited| !awaited.blocks(now, window_ms);
+        // Its producer has begun again in another epoch.
+        let never_begun = self.0.iter().position(|awaited| gone(awaited) && !is_open(&awaited.epoch));
+        let readable = || self.0.iter().position(|awaited| gone(awaited) && !awaited.is_unread());
+        let unread = || self.0.iter().position(gone);
+        // What must come before it keeps all others away, too.
+        let has_lower =
+            |(at, awaited): (usize, &Awaited)| self.0[..at].iter().any(|other| other.epoch == awaited.epoch);
+        let blocked = || (0..self.0.len()).rev().find(|at| has_lower((*at, &self.0[*at])));
+        let other_start = || self.0.iter().position(|awaited| !is_open(&awaited.epoch));
+        let least = never_begun.or_else(readable).or_else(unread).or_else(blocked).or_else(other_start);
+        Some(self.0.remove(least.unwrap_or(AWAITED_MAX)))
     }
 
     /// A batch need not come. Returns whether it was awaited.
@@ -147,6 +176,11 @@ impl AwaitedBatches {
     /// Whether there is none.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether there is one of this epoch.
+    pub(super) fn any_of(&self, epoch: &str) -> bool {
+        self.0.iter().any(|awaited| *awaited.epoch == *epoch)
     }
 
     /// The producer says that it has acks up to `last_ack`. Returns whether that changes anything.

@@ -5,6 +5,7 @@ mod epochs;
 mod histories;
 mod holes;
 mod lab;
+mod refused;
 mod restarts;
 mod sparse;
 mod sparse_histories;

@@ -49,6 +49,8 @@ struct Model {
     missing: BTreeSet<u64>,
     /// Those of them that could not be read.
     unread: BTreeSet<u64>,
+    /// Events that were refused because their number is passed: they may come under another.
+    passed: BTreeSet<u64>,
     /// What is on its way to the journal: its place and number.
     pending: Option<(Place, u64)>,
 }
@@ -84,6 +86,10 @@ impl Model {
     /// events that were given up has its producer ignore that.
     fn refused(&mut self, lab: &Lab, number: u64) {
         let events = self.made[&number];
+        if lab.resume().is_some_and(|resume| number <= resume) {
+            let complete = self.taken.last().copied().unwrap_or(0);
+            self.passed.extend(events_of(events).filter(|event| *event > complete));
+        }
         let is_above = self.taken.last().is_none_or(|taken| *taken < events.1);
         if is_above && lab.resume().is_none_or(|resume| resume < number) && !is_given_up(lab, events) {
             self.missing.insert(number);
@@ -103,6 +109,13 @@ impl Model {
         } else if answer.starts_with("duplicate") {
             let is_missing = self.missing.remove(&number) && !self.has_all_of((first, last));
             assert!(!is_missing, "batch {number}, {first}..={last}, was refused, and is called a duplicate");
+            let is_passed = events_of((first, last)).any(|event| self.passed.contains(&event));
+            assert!(
+                !is_passed || self.has_all_of((first, last)),
+                "batch {number}, {first}..={last}, has events that were refused, and is called a duplicate"
+            );
+        } else if answer.starts_with("never: ") {
+            self.refused(lab, number);
         } else if answer.contains("which was refused") {
             assert!(resume.is_none_or(|resume| number > resume));
             self.unread.remove(&number);
@@ -125,7 +138,7 @@ impl Model {
         let is_in_order = |other: u64| if other < number { made[&other].1 < first } else { last < made[&other].0 };
         self.missing.retain(|other| !unread.contains(other) || is_in_order(*other));
         let missing: BTreeSet<u64> = self.missing.iter().flat_map(|other| events_of(self.made[other])).collect();
-        self.taken.extend((0..first).filter(|event| !missing.contains(event)));
+        self.taken.extend((0..first).filter(|event| !missing.contains(event) && !self.passed.contains(event)));
     }
 
     fn act(&mut self, lab: &mut Lab, act: &Act) {
@@ -157,7 +170,9 @@ impl Model {
                         sparse: true,
                     };
                     lab.source.refused(&unread, lab.now, &lab.rules);
-                    self.refused(lab, number);
+                    if lab.resume().is_none_or(|resume| number > resume) {
+                        self.refused(lab, number);
+                    }
                     self.unread.insert(number);
                 }
             }

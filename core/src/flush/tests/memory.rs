@@ -1,0 +1,129 @@
+//! What the machine holds in memory is bounded, whatever is sent while its journal or its store is away.
+
+use super::host::{Host, config};
+use crate::Commands;
+use crate::command::Command;
+use crate::config::Config;
+use crate::event::{ConnId, Event, Frame, Peer};
+use crate::time::Timestamp;
+use crate::wire::client::{Capabilities, ClientMessage, Connect, PROTOCOL_VERSION};
+
+fn small() -> Config {
+    Config { memory_budget_bytes: 1 << 20, max_payload_size: 20_000, max_event_size: 20_000, ..config() }
+}
+
+fn event(number: u64, length: usize) -> String {
+    let text = "x".repeat(length);
+    format!(
+        r#"{{"sequence":{number},"timestamp":0,"operation":"INSERT","table":"good","rowId":"r","after":{{"n":"{text}"}}}}"#
+    )
+}
+
+/// A batch of one event.
+fn batch(number: u64, sequence: u64, length: usize) -> Frame {
+    let event = event(sequence, length);
+    let frame = format!(
+        r#"{{"type":"cdc_batch","timestamp":0,"sourceDoId":"s1","sequenceNumber":{number},"firstEventSequence":{sequence},"lastEventSequence":{sequence},"sizeBytes":0,"isRetry":false,"retryCount":0,"events":[{event}]}}"#
+    );
+    Frame::Text(frame.into())
+}
+
+fn send_much(host: &mut Host) {
+    for number in 1..=200 {
+        host.step(Event::Received { conn: ConnId(1), frame: batch(number, number, 10_000) });
+    }
+}
+
+#[test]
+fn batches_that_wait_for_their_source_are_refused_where_memory_holds_no_more() {
+    let mut host = Host::new(small());
+    host.is_journal_mute = true;
+    host.connect(1);
+    send_much(&mut host);
+    host.is_journal_mute = false;
+    host.pass(2_000);
+    assert_eq!((host.acked.len() as u64 + host.nacked, host.acked.contains(&(1, 1))), (200, true));
+    assert!(host.nacked > 150, "{} of 2 MB waited in a quarter of 1 MiB", 200 - host.nacked);
+}
+
+#[test]
+fn a_sparse_source_is_cut_off_where_memory_holds_no_more() {
+    let mut host = Host::new(small());
+    host.is_journal_mute = true;
+    host.connect_as(1, Some("e"), Capabilities { sparse: true, ..Capabilities::default() });
+    send_much(&mut host);
+    host.is_journal_mute = false;
+    host.pass(2_000);
+    let taken = host.acked.len() as u64;
+    assert!(taken < 50, "{taken}");
+    host.connect_as(2, Some("e"), Capabilities { sparse: true, ..Capabilities::default() });
+    host.pass(20_000);
+    let numbers: Vec<u64> = host.events("good").iter().map(|(_, number)| *number).collect();
+    assert_eq!(numbers, (1..=taken).collect::<Vec<_>>(), "nothing above what was cut off");
+}
+
+#[test]
+fn batches_that_wait_for_a_save_are_refused_where_memory_holds_no_more() {
+    let mut host = Host::new(small());
+    host.connect_as(1, Some("e"), Capabilities { sparse: true, ..Capabilities::default() });
+    host.are_batches_slow = true;
+    send_much(&mut host);
+    assert_eq!(host.held.len(), 1, "one at a time is on its way to the journal");
+    host.are_batches_slow = false;
+    host.end_saves();
+    assert!(host.nacked > 150, "{} of 2 MB waited in a quarter of 1 MiB", 200 - host.nacked);
+}
+
+#[test]
+fn sources_of_which_nothing_was_taken_leave_memory() {
+    let mut host =
+        Host::new(Config { max_buffer_size: 50_000, max_fallback_size: 0, max_hole_bytes: 20_000, ..small() });
+    host.broken = vec!["/"];
+    let body = |number: u64| format!(r#"{{"events":[{}]}}"#, event(number, 9_000));
+    let full = (1..100).find(|number| host.post(1, &body(*number)) != 200);
+    assert!(full.is_some(), "the buffer has a limit");
+    for source in 1_000..1_200 {
+        assert_eq!(host.post(source, &body(1)), 503);
+    }
+    host.are_rows_refused = true;
+    assert_eq!(host.post(1_200, &body(1)), 503);
+    host.are_rows_refused = false;
+    host.broken.clear();
+    host.pass(1_000_000);
+    assert_eq!(host.status().source_states.len(), 0);
+}
+
+#[test]
+fn a_connection_that_does_not_read_is_closed_though_it_says_connect_again_and_again() {
+    let mut host = Host::new(config());
+    host.connect(1);
+    for number in 1..=900 {
+        host.step(Event::Received { conn: ConnId(1), frame: batch(number * 2, number * 20, 1) });
+    }
+    host.pass(400_000);
+    host.step(Event::Opened { conn: ConnId(7), peer: Peer::default(), attachment: None });
+    let (mut unread, mut is_closed) = (0, false);
+    for _ in 0..60 {
+        let connect = ClientMessage::Connect(Connect {
+            timestamp: 0,
+            correlation_id: None,
+            source_do_id: "s1".to_owned(),
+            source_epoch: None,
+            source_shard_name: None,
+            last_ack_sequence: 0,
+            protocol_version: PROTOCOL_VERSION,
+            capabilities: Capabilities::default(),
+        });
+        let mut commands = Commands::new();
+        let frame = Frame::Text(connect.to_frame());
+        host.lake.step(Timestamp(host.now), Event::Received { conn: ConnId(7), frame }, &mut commands);
+        for command in commands {
+            if let Command::Send { conn: ConnId(7), frame } = command {
+                unread += frame.len();
+            } else if matches!(command, Command::Close { conn: ConnId(7), .. }) {
+                is_closed = true;
+            }
+        }
+    }
+    assert!(is_closed && unread < 3 << 20, "closed: {is_closed}, {unread} bytes unread");
+}

@@ -1,0 +1,61 @@
+//! The order in which batches of several sources take effect: that of their places in the journal.
+
+use super::host::{Host, config};
+use crate::event::Event;
+use crate::journal;
+use crate::journal::rows::{FLUSH_KEY, FlushRow};
+
+/// Two sources; their commits take a while.
+fn host() -> Host {
+    let mut host = Host::new(config());
+    host.connect(1);
+    host.connect(2);
+    host.are_commits_slow = true;
+    host
+}
+
+/// The places of a flush, in the order in which they take effect.
+fn planned(host: &mut Host) -> Vec<u64> {
+    host.pass(5_000);
+    let row = host.journal.get(FLUSH_KEY).expect("a plan");
+    journal::decode::<FlushRow>(FLUSH_KEY, row).expect("our own").places
+}
+
+#[test]
+fn sources_keep_the_order_of_acceptance_over_a_restart() {
+    for restarts in [false, true] {
+        let mut host = host();
+        for (source, number) in [(2, 1), (1, 1), (2, 2), (1, 2)] {
+            host.send(source, number, &["good"]);
+        }
+        if restarts {
+            host.restart();
+        }
+        assert_eq!(planned(&mut host), [0, 1, 2, 3], "restarts: {restarts}");
+    }
+}
+
+#[test]
+fn sources_keep_the_order_of_acceptance_whenever_their_saves_are_confirmed() {
+    let mut host = host();
+    host.are_batches_slow = true;
+    host.send(1, 1, &["good"]);
+    host.send(2, 1, &["good"]);
+    let held = std::mem::take(&mut host.held);
+    let done: Vec<_> = held.into_iter().map(|(op, writes)| (op, host.save(writes))).collect();
+    for (op, outcome) in done.into_iter().rev() {
+        host.step(Event::Done { op, outcome });
+    }
+    assert_eq!(planned(&mut host), [0, 1]);
+}
+
+#[test]
+fn a_batch_that_fills_a_hole_takes_effect_before_those_above_it_and_after_what_others_sent_earlier() {
+    let mut host = host();
+    host.send(1, 1, &["good"]);
+    host.send(1, 3, &["good"]);
+    host.send(2, 1, &["good"]);
+    host.send(1, 2, &["good"]);
+    host.send(2, 2, &["good"]);
+    assert_eq!(planned(&mut host), [0, 2, 3, 1, 4]);
+}
