@@ -26,6 +26,7 @@ const SOURCES = {
   'http/status.rs': {
     StatusAnswer: 'StatusAnswer', LoadLevel: 'LoadLevel', SourceState: 'SourceState', HoleState: 'HoleState',
     DedupStats: 'DedupStats', TableState: 'TableState', ParkedTable: 'ParkedTable', LastFlush: 'LastFlush',
+    CdcAnswer: 'CdcAnswer', SettingsAnswer: 'SettingsAnswer', WaitAnswer: 'WaitAnswer',
   },
 };
 
@@ -108,7 +109,7 @@ export interface Figures {
 }
 
 /** A lake: takes change events over WebSockets, journals them in the object's storage, writes Iceberg tables to R2. */
-export declare class DoLake implements DurableObject {
+export declare class DoLake extends DurableObject<DoLakeEnv> {
   constructor(ctx: DurableObjectState, env: DoLakeEnv);
   fetch(request: Request): Promise<Response>;
   webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): Promise<void>;
@@ -198,7 +199,8 @@ async function types() {
       items.push(translated(lines, start, rust, name, docs, above.filter((line) => line.startsWith('#[')).join('')));
     }
   }
-  return `// Made from the Rust sources of DoLake. Do not edit.\n\n${items.join('\n')}${REST}`;
+  const head = "// Made from the Rust sources of DoLake. Do not edit.\n\nimport { DurableObject } from 'cloudflare:workers';\n";
+  return `${head}\n${items.join('\n')}${REST}`;
 }
 
 async function defaults(dist) {

@@ -6,7 +6,7 @@ import { start } from './host.mjs';
 
 /** Writes and reads entries of the lengths that the query names, each with bytes of its own. */
 const WORKER = `
-import { openJournal } from '/dolake/journal.js';
+import { KeyValueJournal, openJournal } from '/dolake/journal.js';
 const encoder = new TextEncoder();
 const valueOf = (length) => Uint8Array.from({ length }, (_, at) => (at * 31 + length) % 251);
 export class DoLake {
@@ -23,6 +23,14 @@ export class DoLake {
       this.journal.save([...searchParams].map(write));
       await this.journal.sync();
       return new Response();
+    }
+    if (pathname === '/turned-down') {
+      const journal = new KeyValueJournal({
+        put: async () => { throw new RangeError('no such value'); }, delete: async () => {}, sync: async () => {},
+      });
+      journal.save([{ ordinal: null, key: encoder.encode('s/a'), value: valueOf(3) }]);
+      const sync = () => journal.sync().then(() => 'durable', (error) => error.message);
+      return Response.json([await sync(), await sync()]);
     }
     const range = { from: encoder.encode('s/'), until: encoder.encode('s0'), ordinals: null };
     const found = {};
@@ -57,3 +65,27 @@ for (const keyValue of [false, true]) {
     }
   });
 }
+
+test('a call that key-value storage turns down is no durable save', async (t) => {
+  const host = await start({ worker: WORKER, keyValue: true });
+  t.after(() => host.stop());
+  assert.deepEqual(await (await host.fetch('/turned-down')).json(), ['no such value', 'durable']);
+});
+
+test('a key that key-value storage could not hold keeps its whole save away', async (t) => {
+  const host = await start({ worker: WORKER, keyValue: true });
+  t.after(() => host.stop());
+  const answer = await host.fetch(`/write?${new URLSearchParams({ a: 1, ['x'.repeat(1_100)]: 2 })}`);
+  assert.equal(answer.status, 500);
+  assert.deepEqual(await (await host.fetch('/read')).json(), {});
+});
+
+test('thousands of small entries, and long ones among them, are all found', async (t) => {
+  const host = await start({ worker: WORKER, keyValue: true });
+  t.after(() => host.stop());
+  const lengths = Object.fromEntries(Array.from({ length: 900 }, (_, at) => [`k${1_000 + at}`, at % 300 === 7 ? 700_000 : at]));
+  for (let at = 0; at < 900; at += 100) {
+    await host.fetch(`/write?${new URLSearchParams(Object.entries(lengths).slice(at, at + 100))}`);
+  }
+  assert.deepEqual(await (await host.fetch('/read')).json(), lengths);
+});

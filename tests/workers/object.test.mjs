@@ -187,6 +187,42 @@ test('clients of the catalog read metadata from KV, a flush does not, and never 
   }
 });
 
+test('what the bucket failed to give is not kept in KV', async (t) => {
+  const worker = `
+import { DoLake as Product } from '/dolake/index.js';
+let fails = true;
+const fragile = (bucket) => new Proxy(bucket, {
+  get(target, name) {
+    const value = target[name];
+    if (name !== 'get') return typeof value === 'function' ? value.bind(target) : value;
+    return async (...given) => {
+      if (fails && given[0].endsWith('.metadata.json')) throw new Error('get: internal error. (10001)');
+      return target.get(...given);
+    };
+  },
+});
+export class DoLake extends Product {
+  constructor(ctx, env) { super(ctx, { ...env, LAKEHOUSE_BUCKET: fragile(env.LAKEHOUSE_BUCKET) }); }
+  async fetch(request) {
+    if (!request.url.endsWith('/heal')) return super.fetch(request);
+    fails = false;
+    return new Response();
+  }
+}
+export default { fetch: (request, env) => env.DOLAKE.get(env.DOLAKE.idFromName('default')).fetch(request) };`;
+  const host = await running(t, { config: ON_DEMAND, worker, options: { kvNamespaces: ['LAKEHOUSE_KV'] } });
+  const source = await new Source(host.url, 'a').open();
+  source.batch(1, [insert(1)]);
+  await source.until(() => source.acked.has(1));
+  await flush(host);
+  assert.equal((await host.fetch('/v1/namespaces/default/tables/users')).status, 503);
+  await host.fetch('/heal');
+  for (let n = 0; n < 2; n += 1) {
+    const loaded = await (await host.fetch('/v1/namespaces/default/tables/users')).json();
+    assert.equal(loaded.metadata?.snapshots.length, 1, JSON.stringify(loaded).slice(0, 200));
+  }
+});
+
 for (const [how, call] of [['fails', "async () => { throw new Error('KV is away'); }"], ['hangs', '() => new Promise(() => {})']]) {
   test(`a KV that ${how} costs a client no answer`, async (t) => {
     const worker = `

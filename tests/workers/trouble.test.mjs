@@ -130,6 +130,51 @@ test('a fault that comes again with every life is tried once an alarm, and the d
   assert.deepEqual([traps, instances, alarm], [3, 4, null]);
 });
 
+test('a life that could not begin at once is tried again', async (t) => {
+  const host = await running(t, ON_DEMAND);
+  await speaking(host, 'a');
+  assert.equal((await host.fetch('/lakehouse/panic')).status, 500);
+  await ask(host, 'trouble?start=true');
+  assert.equal((await host.fetch('/lakehouse/health')).status, 503);
+  await ask(host, 'trouble?start=false');
+  await ask(host, 'later?ms=10000');
+  assert.equal((await host.fetch('/lakehouse/health')).status, 200);
+  assert.equal((await json(flush(host))).eventsFlushed, 10);
+});
+
+test('a socket too many is refused, and no other notices', async (t) => {
+  const host = await running(t, ON_DEMAND);
+  const source = await speaking(host, 'a');
+  await ask(host, 'trouble?sockets=true');
+  const answer = await host.miniflare.dispatchFetch(new URL('/lakehouse', host.url), { headers: { upgrade: 'websocket' } });
+  assert.deepEqual([answer.status, answer.headers.get('retry-after')], [503, '30']);
+  assert.match((await answer.json()).error.message, /only 32768 websockets/);
+  await ask(host, 'trouble?sockets=false');
+  source.batch(2, inserts(11, 10));
+  await source.until(() => source.acked.has(2));
+  assert.deepEqual((await ask(host, 'probe')).traps, 0);
+});
+
+test('a request whose body is being read already has an answer', async (t) => {
+  const host = await running(t, ON_DEMAND);
+  const answer = await host.fetch('/lakehouse/read', { signal: AbortSignal.timeout(10_000) });
+  assert.equal(answer.status, 400);
+  assert.match((await answer.json()).error.message, /^the body cannot be read: /);
+});
+
+test('sockets of the class around it are left alone', async (t) => {
+  const host = await running(t, ON_DEMAND);
+  const dashboard = new WebSocket(Object.assign(new URL('/lakehouse/dashboard', host.url), { protocol: 'ws:' }));
+  let isClosed = false;
+  dashboard.addEventListener('close', () => (isClosed = true));
+  await new Promise((opened) => dashboard.addEventListener('open', opened));
+  await host.evict('hibernate');
+  const [a, b] = [await speaking(host, 'a'), await speaking(host, 'b')];
+  assert.equal((await host.fetch('/lakehouse/panic')).status, 500);
+  assert.deepEqual([(await a.closed).code, (await b.closed).code, isClosed], [1011, 1011, false]);
+  dashboard.close();
+});
+
 /** What an event of 300 bytes holds: text, or what compression makes no smaller and is not all ASCII. */
 const NOTES = {
   text: (n) => `${(n * 7919) % 100_003} `.repeat(40),

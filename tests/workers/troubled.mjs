@@ -3,13 +3,17 @@
 //
 //   /lakehouse/panic, /lakehouse/out-of-bounds   the request itself breaks the machine of the object that it comes to
 //   /lakehouse/trouble?bucket=BOOL&work=BOOL     from now on every write to R2, every slice of work fails, or does not
+//   /lakehouse/trouble?sockets=BOOL&start=BOOL   the same for every new socket, every beginning of a life
+//   /lakehouse/later?ms=N                        the object's clock goes ahead
+//   /lakehouse/dashboard                         opens a socket that is none of the product's
+//   /lakehouse/read                              a request whose body is being read already comes to the product
 //   /lakehouse/trapped?count=N                   answers when machines have broken so often
 //   /lakehouse/alarm                             the object's alarm comes
 //   /lakehouse/probe                             what the object is at; begins no life
 
 import { DoLake as Product } from '/dolake/index.js';
 
-const trouble = { bucket: false, work: false };
+const trouble = { bucket: false, work: false, sockets: false, start: false };
 let instances = 0;
 let traps = 0;
 let watchers = [];
@@ -19,6 +23,7 @@ const decoder = new TextDecoder();
 
 /** The machine, but for calls that are meant to break it. */
 WebAssembly.Instance = function broken(code, imports) {
+  if (trouble.start) throw new RangeError('WebAssembly.Instance(): Out of memory');
   instances += 1;
   const { exports } = new Instance(code, imports);
   const counted = (call) => (...given) => {
@@ -64,6 +69,11 @@ export class DoLake extends Product {
   #ctx;
 
   constructor(ctx, env, bucket = env.LAKEHOUSE_BUCKET) {
+    const accept = ctx.acceptWebSocket.bind(ctx);
+    ctx.acceptWebSocket = (...given) => {
+      if (trouble.sockets) throw new Error('only 32768 websockets can be accepted on a single Durable Object instance');
+      accept(...given);
+    };
     super(ctx, { DOLAKE_CONFIG: env.DOLAKE_CONFIG, LAKEHOUSE_BUCKET: fragile(bucket) });
     this.#ctx = ctx;
   }
@@ -77,6 +87,21 @@ export class DoLake extends Product {
       case '/lakehouse/trapped':
         await trapped(Number(searchParams.get('count')));
         return this.#probed();
+      case '/lakehouse/later': {
+        const { now } = Date;
+        Date.now = () => now() + Number(searchParams.get('ms'));
+        return this.#probed();
+      }
+      case '/lakehouse/dashboard': {
+        const { 0: client, 1: server } = new WebSocketPair();
+        this.#ctx.acceptWebSocket(server, ['dashboard']);
+        return new Response(null, { status: 101, webSocket: client });
+      }
+      case '/lakehouse/read': {
+        const read = new Request('https://lake/cdc', { method: 'POST', headers: { 'x-client-id': 'a', 'content-type': 'application/json' }, body: '{}' });
+        read.body.getReader();
+        return super.fetch(read);
+      }
       case '/lakehouse/alarm':
         await this.alarm();
         return this.#probed();

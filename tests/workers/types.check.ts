@@ -1,7 +1,12 @@
 // The messages as the wire's documentation writes them, and what a client may do with the answers: it must type-check.
 
 import type { AckMessage, ClientMessage, DoLakeConfig, NackMessage, ServerMessage } from '@dotdo/dolake';
-import { DEFAULT_DOLAKE_CONFIG } from '@dotdo/dolake';
+import { DEFAULT_DOLAKE_CONFIG, type DoLake } from '@dotdo/dolake';
+
+/** As `wrangler types` writes it. */
+export interface Bindings {
+  DOLAKE: DurableObjectNamespace<DoLake>;
+}
 
 export const connect: ClientMessage = {
   type: 'connect',

@@ -1,6 +1,8 @@
 // The journal: an ordered map of bytes in the object's own storage. In SQLite where the class has it; else in the
 // key-value storage that classes of `new_classes` have, within its limits of 128 KiB a value and 128 keys a call.
 
+import { messageOf } from './store.js';
+
 /** @typedef {import('./machine.js').Write} Write */
 /** @typedef {import('./machine.js').Entry} Entry */
 /** @typedef {import('./machine.js').Range} Range */
@@ -22,15 +24,23 @@ export function openJournal(storage) {
   return hasSql(storage) ? new SqlJournal(storage) : new KeyValueJournal(storage);
 }
 
-/** Only trying tells. @param {DurableObjectStorage} storage */
+/**
+ * Only trying tells. Any other error than that there is none keeps a life from beginning: in the other storage it would be
+ * another lake.
+ * @param {DurableObjectStorage} storage
+ */
 function hasSql(storage) {
   try {
     storage.sql.exec('SELECT 1').toArray();
     return true;
-  } catch {
-    return false;
+  } catch (error) {
+    if (NO_SQL.test(messageOf(error))) return false;
+    throw error;
   }
 }
+
+/** How the runtime says that a class has no SQLite. */
+const NO_SQL = /SQL is not enabled|not backed by SQL/;
 
 const NOTHING = new Uint8Array(0);
 
@@ -148,11 +158,20 @@ const PIECE_BYTES = 120 << 10;
 /** Documented limit of keys in one call. */
 const CALL_KEYS = 128;
 
-/** Entries that are listed at once: a list brings its values along. */
+/** Values that are listed first; a list brings its values along, so a page grows only where they are small. */
 const PAGE_KEYS = 32;
+const PAGE_KEYS_MAX = 256;
+const PAGE_BYTES = 2 << 20;
+
+/** Documented limit of a key, in bytes of UTF-8. */
+const KEY_BYTES_MAX = 2_048;
+
+const encoder = new TextEncoder();
 
 /** Stands between a key and the number of a piece. Below all that a key's bytes become, so pieces sort with their key. */
 const PIECE_MARK = '!';
+const PIECE_DIGITS = 4;
+const PIECE_SUFFIX = PIECE_MARK.length + PIECE_DIGITS;
 
 /** What byte 0 of a key becomes; the others follow. Order of characters is then order of bytes. */
 const FIRST_CHARACTER = 0x30;
@@ -162,6 +181,8 @@ export class KeyValueJournal {
   #storage;
   /** Pieces of the entries that have more than one. Whatever is written over or removed was loaded or written before. */
   #pieces = new Map();
+  /** Why a call was turned down since the last `sync`. @type {unknown} */
+  #turnedDown = null;
   hasSmallRows = true;
   rowsWritten = 0;
 
@@ -176,10 +197,13 @@ export class KeyValueJournal {
     const found = [];
     const end = nameOf(until);
     let start = nameOf(from);
+    let wanted = PAGE_KEYS;
     for (let more = true; more; ) {
-      const page = await this.#storage.list({ start, end, limit: PAGE_KEYS, allowConcurrency: true, noCache: true });
-      more = page.size === PAGE_KEYS;
+      const page = await this.#storage.list({ start, end, limit: wanted, allowConcurrency: true, noCache: true });
+      more = page.size === wanted;
+      let length = 0;
       for (const [full, value] of page) {
+        length += /** @type {Uint8Array} */ (value).length;
         start = `${full}${PIECE_MARK}`;
         const name = full.slice(0, full.indexOf(PIECE_MARK));
         if (found.at(-1)?.name !== name) {
@@ -193,6 +217,7 @@ export class KeyValueJournal {
         entry.count += 1;
         if (!keysOnly) entry.parts.push(/** @type {Uint8Array} */ (value));
       }
+      wanted = Math.min(PAGE_KEYS_MAX, length < PAGE_BYTES ? 2 * wanted : PAGE_KEYS);
     }
     for (const { name, count } of found) this.#remember(name, count);
     return found.map(({ name, parts }) => ({ key: keyOf(name), value: joined(parts) }));
@@ -203,8 +228,12 @@ export class KeyValueJournal {
    * @type {Journal['save']}
    */
   save(writes) {
-    for (const { key, value } of writes) {
-      const name = nameOf(key);
+    const names = writes.map(({ key }) => nameOf(key));
+    // Storage turns such a key down alone, and would take the rest.
+    const long = names.find((name) => encoder.encode(name).length > KEY_BYTES_MAX - PIECE_SUFFIX);
+    if (long) throw new Error(`expected keys of at most ${KEY_BYTES_MAX} bytes, got one of ${long.length} characters`);
+    for (const [at, { value }] of writes.entries()) {
+      const name = /** @type {string} */ (names[at]);
       const before = this.#pieces.get(name) ?? 1;
       const after = value === null ? 0 : Math.max(1, Math.ceil(value.length / PIECE_BYTES));
       for (let piece = 0; value !== null && piece < after; piece += 1) {
@@ -228,29 +257,32 @@ export class KeyValueJournal {
   /** @param {string} name @param {Uint8Array} value */
   #put(name, value) {
     this.rowsWritten += 1;
-    watched(this.#storage.put(name, value, UNGATED));
+    this.#watch(this.#storage.put(name, value, UNGATED));
   }
 
   /** @param {string[]} names */
   #delete(names) {
     this.rowsWritten += names.length;
     for (let at = 0; at < names.length; at += CALL_KEYS) {
-      watched(this.#storage.delete(names.slice(at, at + CALL_KEYS), UNGATED));
+      this.#watch(this.#storage.delete(names.slice(at, at + CALL_KEYS), UNGATED));
     }
   }
 
-  sync() {
-    return this.#storage.sync();
+  /** Storage that fails says so to `sync`; a call that it turns down says so alone. @param {Promise<unknown>} call */
+  #watch(call) {
+    call.catch((error) => (this.#turnedDown ??= error));
+  }
+
+  async sync() {
+    await this.#storage.sync();
+    const turnedDown = this.#turnedDown;
+    this.#turnedDown = null;
+    if (turnedDown !== null) throw turnedDown;
   }
 }
 
 /** Nothing that needs these writes leaves before `sync`, so the object's output need not wait for them. */
-const UNGATED = Object.freeze({ allowUnconfirmed: true, noCache: true });
-
-/** Storage that fails says so to `sync`, and resets the object. @param {Promise<unknown>} call */
-function watched(call) {
-  call.catch(() => {});
-}
+const UNGATED = Object.freeze({ allowUnconfirmed: true, allowConcurrency: true, noCache: true });
 
 /** @param {Uint8Array} key */
 function nameOf(key) {
@@ -266,7 +298,7 @@ function keyOf(name) {
 
 /** @param {string} name @param {number} piece */
 function pieceOf(name, piece) {
-  return `${name}${PIECE_MARK}${String(piece).padStart(4, '0')}`;
+  return `${name}${PIECE_MARK}${String(piece).padStart(PIECE_DIGITS, '0')}`;
 }
 
 /** @param {Uint8Array[]} parts */

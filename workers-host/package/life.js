@@ -11,8 +11,14 @@ import { Wakeup } from './wakeup.js';
 /** WebSocket close code for a server that cannot go on; clients come again. */
 const CLOSE_BROKEN = 1011;
 
-/** A close reason has at most 123 bytes. */
-const REASON_CHARACTERS_MAX = 60;
+/** A close reason has at most 123 bytes; a character has up to three. */
+const REASON_CHARACTERS_MAX = 40;
+
+/** Marks a socket as the machine's, before its number: a class that extends this one may have others. */
+const SOCKET_TAG = /^dolake:(\d+)$/;
+
+/** Whoever found no socket free may try again after so long. */
+const SOCKET_RETRY_SECONDS = 30;
 
 /** @typedef {{ request: Request, answer: (response: Response) => void, reader: ReadableStreamDefaultReader<Uint8Array> | null }} Call */
 
@@ -66,6 +72,8 @@ export class Life {
    */
   async begin(config) {
     const { control, batches } = this.#machine.savedRanges;
+    // What a former life wrote last is not to be taken for durable before it is.
+    await this.#journal.sync();
     const saved = {
       hasSmallRows: this.#journal.hasSmallRows,
       seed: crypto.getRandomValues(new Uint8Array(16)),
@@ -76,7 +84,7 @@ export class Life {
     await this.#wakeup.begin();
     const refusal = this.#machine.begin(saved);
     if (refusal !== '') return refusal;
-    for (const socket of this.#ctx.getWebSockets()) this.#outlived(socket);
+    for (const [socket, conn] of this.#allSockets()) this.#outlived(socket, conn);
     this.#machine.wake();
     await null;
     return this.#reason;
@@ -231,13 +239,13 @@ export class Life {
       this.#machine.body(id, new Uint8Array(0), true);
       return;
     }
-    call.reader ??= call.request.body.getReader();
     let piece;
     try {
+      call.reader ??= call.request.body.getReader();
       piece = await call.reader.read();
     } catch (error) {
       this.#calls.delete(id);
-      call.answer(failed(400, 'invalid_request', `the body broke off: ${messageOf(error)}`));
+      call.answer(failed(400, 'invalid_request', `the body cannot be read: ${messageOf(error)}`));
       this.#machine.callGone(id);
       return;
     }
@@ -257,7 +265,13 @@ export class Life {
       client_id: header('x-client-id'),
       shard_name: header('x-shard-name'),
     };
-    this.#ctx.acceptWebSocket(server, [String(conn)]);
+    try {
+      this.#ctx.acceptWebSocket(server, [`dolake:${conn}`]);
+    } catch (error) {
+      // An object may have so many sockets, and no more.
+      call.answer(failed(503, 'unavailable', messageOf(error), SOCKET_RETRY_SECONDS));
+      return;
+    }
     this.#keep(conn, server);
     call.answer(new Response(null, { status: 101, webSocket: client }));
     queueMicrotask(() => this.#machine.opened(conn, peer, undefined));
@@ -321,15 +335,25 @@ export class Life {
     this.#wakeup.end();
     for (const call of this.#calls.values()) call.answer(failed(500, 'internal_error', reason));
     this.#calls.clear();
-    for (const socket of this.#ctx.getWebSockets()) closeQuietly(socket, CLOSE_BROKEN, reason);
+    for (const [socket] of this.#allSockets()) closeQuietly(socket, CLOSE_BROKEN, reason);
     this.#rest?.();
     this.#rest = null;
     this.#onEnd(reason, broke);
   }
 
-  /** A socket of a former life. Whether it goes on or is closing, its number is its own. @param {WebSocket} socket */
-  #outlived(socket) {
-    const conn = Number(this.#ctx.getTags(socket)[0]);
+  /** The object's sockets that are the machine's, those of former lives too. @returns {[WebSocket, number][]} */
+  #allSockets() {
+    return this.#ctx.getWebSockets().flatMap((socket) => {
+      const number = SOCKET_TAG.exec(this.#ctx.getTags(socket)[0] ?? '')?.[1];
+      return number === undefined ? [] : [[socket, Number(number)]];
+    });
+  }
+
+  /**
+   * A socket of a former life. Whether it goes on or is closing, its number is its own.
+   * @param {WebSocket} socket @param {number} conn
+   */
+  #outlived(socket, conn) {
     this.#lastConn = Math.max(this.#lastConn, conn);
     if (socket.readyState !== WebSocket.OPEN) return;
     this.#keep(conn, socket);

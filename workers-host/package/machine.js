@@ -245,12 +245,11 @@ export class Machine {
     if (this.#isDead) return;
     try {
       act(this.#wasm);
+      this.#shell.turned();
     } catch (error) {
       this.#isDead = true;
       this.#shell.broke(this.#panic ? new Error(this.#panic, { cause: error }) : /** @type {Error} */ (error));
-      return;
     }
-    this.#shell.turned();
   }
 
   /** @param {Uint8Array} bytes @returns {[number, number]} their place in the machine's memory, which is its own now */

@@ -52,7 +52,9 @@ export class MetadataCache {
     }
     if (copy.how === STORE.FAILED) console.warn(`LAKEHOUSE_KV is not read: ${decoder.decode(copy.bytes)}`);
     const end = await fromStore();
-    if (copy.how === STORE.ABSENT && end.bytes && end.bytes.length <= VALUE_BYTES_MAX) this.#waitUntil(this.#keep(kv, name, end.bytes));
+    if (copy.how === STORE.ABSENT && end.how === STORE.GOT && end.bytes && end.bytes.length <= VALUE_BYTES_MAX) {
+      this.#waitUntil(this.#keep(kv, name, end.bytes));
+    }
     return end;
   }
 

@@ -1,6 +1,8 @@
 // The Durable Object's class. It keeps a life of the machine going and hands it what happens.
 
+import { DurableObject } from 'cloudflare:workers';
 import { Life, closeQuietly, failed } from './life.js';
+import { messageOf } from './store.js';
 
 /** A life that could not begin, or could not go on, is tried again after so long. */
 const RETRY_MS = 10_000;
@@ -13,7 +15,7 @@ const CLOSE_TRY_AGAIN = 1013;
 /** @typedef {import('./index.js').DoLakeEnv} DoLakeEnv */
 
 /** A lake: takes change events over WebSockets, journals them in the object's storage, writes Iceberg tables to R2. */
-export class DoLake {
+export class DoLake extends DurableObject {
   #ctx;
   #env;
   /** @type {Life | null} */
@@ -26,6 +28,7 @@ export class DoLake {
 
   /** @param {DurableObjectState} ctx @param {DoLakeEnv} env */
   constructor(ctx, env) {
+    super(ctx, env);
     this.#ctx = ctx;
     this.#env = env;
     ctx.blockConcurrencyWhile(() => this.#begin());
@@ -72,7 +75,8 @@ export class DoLake {
   /** @returns {Promise<Life | null>} */
   async #revived() {
     if (Date.now() - this.#refusedAt >= RETRY_MS || this.#beginning !== null) {
-      this.#beginning ??= this.#begin();
+      // Not within `#begin`: one that fails at once would be over before it stands here.
+      this.#beginning ??= this.#begin().finally(() => (this.#beginning = null));
       await this.#beginning;
     }
     return this.#life;
@@ -87,9 +91,7 @@ export class DoLake {
       if (refusal !== '') throw new Error(refusal);
       this.#life = life;
     } catch (error) {
-      this.#ended(error instanceof Error ? error.message : String(error), false);
-    } finally {
-      this.#beginning = null;
+      this.#ended(messageOf(error), false);
     }
   }
 

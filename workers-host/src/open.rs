@@ -5,6 +5,8 @@ use dolake_core::config::ConfigError;
 use dolake_core::{Config, Lake, RestoreError, Saved, Seed, Timestamp};
 use serde_json::Value;
 
+use crate::rows;
+
 /// Why no life can begin. The operator must act.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -25,6 +27,12 @@ pub enum OpenError {
         /// The name.
         got: String,
     },
+    /// The storage holds what no host of this release wrote.
+    #[error(
+        "the object's journal: expected entries as this release of DoLake packs them, found others: they are damaged, or \
+         of another release; start that one again"
+    )]
+    Unreadable,
     /// The machine cannot go on from what is saved.
     #[error("the object's journal: {0}")]
     Restore(#[from] RestoreError),
@@ -73,7 +81,16 @@ fn unnamed(name: &str) -> String {
     )
 }
 
-/// What a life starts from, as the shell read it.
+/// What a life starts from, as the shell read it (see [`rows`]).
+///
+/// # Errors
+/// [`OpenError::Unreadable`]: a life that began without some of its entries would be another lake's.
+pub fn unpacked(control: Bytes, batches: Bytes) -> Result<Saved, OpenError> {
+    let rows = rows::decode(control).zip(rows::decode(batches));
+    rows.map(|(control, batches)| saved(control, batches)).ok_or(OpenError::Unreadable)
+}
+
+/// What a life starts from.
 pub fn saved(control: Vec<(Bytes, Bytes)>, batches: Vec<(Bytes, Bytes)>) -> Saved {
     Saved { control, batch_keys: batches.into_iter().map(|(key, _)| key).collect() }
 }
@@ -100,6 +117,15 @@ mod tests {
         );
         let damaged = saved(vec![(Bytes::from("c/lake"), Bytes::from("\u{ff}"))], Vec::new());
         assert!(message("", damaged).starts_with("the object's journal: the journal"));
+    }
+
+    #[test]
+    fn entries_that_cannot_be_read_are_not_left_out() {
+        let entry = |how: u8| Bytes::from([&b"\x06\0\0\0\x02\0\0\0c/lake"[..], &[how, 1]].concat());
+        assert_eq!(unpacked(entry(0), Bytes::new()).map(|saved| saved.control.len()).ok(), Some(1));
+        let message = unpacked(entry(9), Bytes::new()).expect_err("packed in a way that is not known").to_string();
+        assert!(message.starts_with("the object's journal: expected entries as this release"), "{message}");
+        assert!(unpacked(Bytes::new(), entry(9)).is_err());
     }
 
     fn status(config: &str) -> Value {

@@ -14,7 +14,7 @@ use dolake_core::{Seed, Timestamp};
 
 use crate::hands::{Hands, Number};
 use crate::host::{Host, SaveEnd, StoreEnd};
-use crate::{open, rows};
+use crate::open;
 
 mod shell {
     #[link(wasm_import_module = "shell")]
@@ -228,10 +228,9 @@ unsafe extern "C" fn begin(
     }));
     let whole = |pointer, len| unsafe { take(pointer, len, len) };
     let (seed, config) = (whole(seed, 16), whole(config, config_len));
-    let (control, batches) = (rows::decode(whole(control, control_len)), rows::decode(whole(batches, batches_len)));
-    let saved = open::saved(control.unwrap_or_default(), batches.unwrap_or_default());
+    let saved = open::unpacked(whole(control, control_len), whole(batches, batches_len));
     let seed = Seed(u128::from_le_bytes(seed[..].try_into().expect("16 bytes were taken")));
-    match open::open(&config, saved, seed, at(now_ms)) {
+    match saved.and_then(|saved| open::open(&config, saved, seed, at(now_ms))) {
         Ok(lake) => {
             HOST.set(Some(Host::new(lake, Shell, compress != 0)));
             1
