@@ -36,6 +36,10 @@ pub const TABLE_COLUMNS_MAX: usize = 2_000;
 /// Length of a column's name in bytes of UTF-8; the values of longer ones are rescued.
 pub const COLUMN_NAME_BYTES_MAX: usize = 256;
 
+/// Length of another engine's `fixed` column whose nulls are written out, in bytes: each takes that much memory. Longer
+/// ones are left out of files, which reads as null too.
+pub const FIXED_NULL_BYTES_MAX: u64 = 64;
+
 /// Largest sequence number: what a JavaScript number holds exactly (2^53 - 1).
 pub const SEQUENCE_MAX: u64 = (1 << 53) - 1;
 

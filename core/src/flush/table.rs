@@ -41,6 +41,17 @@ pub(crate) struct Base {
     pub(crate) weight: usize,
 }
 
+impl Base {
+    /// The manifests that the next commit merges. What another writer partitioned by a spec that is gone stays as it is.
+    fn to_merge(&self) -> Vec<usize> {
+        let is_unpartitioned = |index: &usize| {
+            let spec = self.manifests.get(*index).and_then(|file| self.metadata.partition_spec(file.partition_spec_id));
+            spec.is_some_and(|spec| spec.fields.is_empty())
+        };
+        commit::to_merge(&self.manifests).into_iter().filter(is_unpartitioned).collect()
+    }
+}
+
 /// A batch's share in a table: its source and numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Source {
@@ -195,6 +206,7 @@ impl TablePart {
         match action {
             Action::ReadMetadata => {
                 let metadata = TableMetadata::parse(bytes).map_err(|error| error.to_string())?;
+                self.check_base(&metadata, cx)?;
                 self.reading.metadata_bytes = bytes.len();
                 self.metadata_read(flush, metadata, cx);
             }
@@ -222,6 +234,24 @@ impl TablePart {
         }
         self.base_complete(cx);
         Ok(())
+    }
+
+    /// Whether metadata is this table's, and a commit can follow it.
+    fn check_base(&self, metadata: &TableMetadata, cx: &Context<'_>) -> Result<(), String> {
+        metadata.check_writable().map_err(|error| error.to_string())?;
+        let (expected, found) = (self.pointer.uuid, metadata.table_uuid);
+        if found != Some(expected) {
+            return Err(format!(
+                "table metadata, table-uuid: expected {expected}, got {found:?}: it is another table's"
+            ));
+        }
+        match cx.key_of(&metadata.location) {
+            Some(_) => Ok(()),
+            None => Err(format!(
+                "table metadata, location: expected a folder of the store {}, got {}",
+                cx.location, metadata.location
+            )),
+        }
     }
 
     fn metadata_read(&mut self, flush: u64, metadata: TableMetadata, cx: &mut Context<'_>) {
@@ -284,7 +314,7 @@ impl TablePart {
         assert!(!self.files.is_empty(), "a table without rows is no part of a flush: {}", self.cdc_table);
         self.output = Some(output);
         let base = self.base.clone();
-        let merge = base.iter().flat_map(|base| commit::to_merge(&base.manifests)).collect::<Vec<_>>();
+        let merge = base.iter().flat_map(|base| base.to_merge()).collect::<Vec<_>>();
         if merge.is_empty() {
             self.stage(flush, attempt, cx);
             return;

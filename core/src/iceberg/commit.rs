@@ -23,8 +23,8 @@ use super::partition::PartitionSpec;
 use super::schema::Schema;
 use crate::limits::{MANIFEST_BYTES_TARGET, MANIFESTS_MAX, MANIFESTS_MERGED_MAX};
 
-/// Former metadata files that a table keeps when it does not say.
-const PREVIOUS_VERSIONS_MAX: usize = 100;
+/// Rows that a manifest can count: an Avro `long`. Only damaged entries say more.
+const ROWS_MAX: u64 = i64::MAX as u64;
 
 /// The version of a table that a commit builds on.
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +46,8 @@ pub struct Append {
     pub table_uuid: Uuid,
     /// Files of rows, already written.
     pub files: Vec<DataFile>,
-    /// The schema that the table has from now on. Its id is taken if it is free; an equal schema of the table is reused.
+    /// The schema that the table has from now on. Its id is taken if it is above all others; an equal schema of the table
+    /// is reused.
     pub schema: Schema,
     /// The highest field id in use now.
     pub last_column_id: i32,
@@ -202,7 +203,7 @@ pub fn append(base: Option<Base<'_>>, change: &Append) -> Result<Staged, CommitE
     let mut garbage: Vec<Garbage> =
         merged_away.into_iter().map(|manifest| Garbage { location: manifest, named_below: sequence_number }).collect();
     if let Some(base) = base {
-        expire(&mut next, base.metadata, change, &mut garbage);
+        expiry::expire(&mut next, base.metadata, change, &mut garbage);
     }
     let summary = summary(base, change, &manifests);
     add_snapshot(&mut next, head, list_location, &summary);
@@ -276,10 +277,10 @@ fn adopt_schema(schemas: &mut List<Schema>, current_id: i32, schema: &Schema) ->
     if let Some(known) = current.iter().find(equal).or_else(|| schemas.iter().find(equal)) {
         return known.schema_id;
     }
-    let taken = schemas.iter().any(|known| known.schema_id == schema.schema_id);
+    // Above all that are there. Those that went had lower ids, so none is given twice.
     let highest = schemas.iter().map(|known| known.schema_id).max().unwrap_or(-1);
     let mut schema = schema.clone();
-    schema.schema_id = if taken { highest + 1 } else { schema.schema_id };
+    schema.schema_id = schema.schema_id.max(highest + 1);
     let id = schema.schema_id;
     schemas.push(match current {
         Some(current) => Arc::new(with_foreign_members(schema, current.text())),
@@ -345,7 +346,8 @@ impl Manifests<'_> {
             let of_status = entries.iter().filter(|entry| entry.status == status);
             of_status.fold(FileCount::default(), |sum, entry| FileCount {
                 files: sum.files + 1,
-                rows: sum.rows + entry.file.metrics.record_count + u64::from(mutant!(RowsMiscounted)),
+                rows: sum.rows.saturating_add(entry.file.metrics.record_count).min(ROWS_MAX)
+                    + u64::from(mutant!(RowsMiscounted)),
             })
         };
         let lowest = entries.iter().map(|entry| entry.sequence_number.unwrap_or(sequence_number)).min();
@@ -394,7 +396,7 @@ impl Manifests<'_> {
     }
 }
 
-/// The entries of a manifest that readers see, as a later manifest holds them.
+/// The entries of an unpartitioned manifest that readers see, as a later manifest holds them.
 ///
 /// # Errors
 /// [`CommitError::MergedLength`] or [`CommitError::Merged`]: it is damaged.
@@ -411,35 +413,17 @@ pub fn live_entries(
     let mut entries =
         manifest::read(bytes, schemas).map_err(|problem| CommitError::Merged { location: location(), problem })?;
     entries.retain(|entry| entry.status != Status::Deleted);
+    if let Some(entry) = entries.iter().find(|entry| !entry.file.partition.is_empty()) {
+        let (file, spec_id) = (entry.file.file_path.clone(), manifest.partition_spec_id);
+        let problem = ManifestError::PartitionValues { file, spec_id };
+        return Err(CommitError::Merged { location: location(), problem });
+    }
     for entry in &mut entries {
         entry.inherit(manifest);
         entry.status = Status::Existing;
         entry.sequence_number = entry.sequence_number.map(|number| number + i64::from(mutant!(MergedSequenceNumber)));
     }
     Ok(entries)
-}
-
-/// Takes out the snapshots whose time is over, and former metadata files beyond those that the table keeps.
-fn expire(next: &mut TableMetadata, last: &TableMetadata, change: &Append, garbage: &mut Vec<Garbage>) {
-    let gone = expiry::expired(last, change.max_snapshots, change.now_ms);
-    let mut unnamed = |location: String| garbage.push(Garbage { location, named_below: 0 });
-    if !gone.is_empty() {
-        let lists = next.snapshots.iter().filter(|snapshot| gone.contains(&snapshot.snapshot_id));
-        lists.filter_map(|snapshot| snapshot.manifest_list.clone()).for_each(&mut unnamed);
-        next.snapshots.retain(|snapshot| !gone.contains(&snapshot.snapshot_id));
-        for statistics in [&mut next.statistics, &mut next.partition_statistics] {
-            let of_gone = statistics.iter().filter(|file| gone.contains(&file.snapshot_id));
-            of_gone.map(|file| file.statistics_path.clone()).for_each(&mut unnamed);
-            statistics.retain(|file| !gone.contains(&file.snapshot_id));
-        }
-        // As Iceberg's own writer does it: history starts anew after the last entry that leads nowhere.
-        let last_gone = next.snapshot_log.iter().rposition(|entry| gone.contains(&entry.snapshot_id));
-        next.snapshot_log.drain(..last_gone.map_or(0, |n| n + 1));
-    }
-    let previous_max = next.properties.get("write.metadata.previous-versions-max").and_then(|text| text.parse().ok());
-    let previous_max = previous_max.unwrap_or(PREVIOUS_VERSIONS_MAX).max(1);
-    let surplus = next.metadata_log.len().saturating_sub(previous_max);
-    next.metadata_log.drain(..surplus).map(|entry| entry.metadata_file).for_each(unnamed);
 }
 
 /// Adds the new snapshot and makes it current.
@@ -495,8 +479,8 @@ fn summary(base: Option<Base<'_>>, change: &Append, manifests: &[ManifestFile]) 
     set("changed-partition-count", u64::from(!change.files.is_empty()));
 
     let data = manifests.iter().filter(|manifest| manifest.content == ManifestContent::Data);
-    set("total-data-files", data.clone().map(ManifestFile::live_files).sum());
-    set("total-records", data.map(ManifestFile::live_rows).sum());
+    set("total-data-files", data.clone().map(ManifestFile::live_files).fold(0, u64::saturating_add));
+    set("total-records", data.map(ManifestFile::live_rows).fold(0, u64::saturating_add));
     let former = base.and_then(|base| base.metadata.current_snapshot()).map(|snapshot| snapshot.summary());
     for key in ["total-files-size", "total-delete-files", "total-position-deletes", "total-equality-deletes"] {
         let before = match &former {

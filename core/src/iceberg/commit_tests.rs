@@ -202,6 +202,51 @@ fn an_equal_schema_is_reused_and_a_new_one_added() {
 }
 
 #[test]
+fn a_schema_goes_with_the_last_snapshot_that_has_it_and_no_id_is_given_twice() {
+    let mut table = Table::default();
+    let mut fields = schema().fields;
+    for n in 0..300 {
+        let id = n as i32;
+        fields.push(column(3 + id, &format!("attribute_{n}"), Primitive::Long));
+        let schema = Schema { schema_id: id, fields: fields.clone() };
+        table.commit(Append { max_snapshots: 10, schema, ..change(n) });
+        let metadata = &table.staged().metadata;
+        let ids: Vec<i32> = metadata.schemas.iter().map(|schema| schema.schema_id).collect();
+        assert_eq!(ids, ((id - 9).max(0)..=id).collect::<Vec<_>>());
+        assert!(metadata.snapshots.iter().all(|snapshot| ids.contains(&snapshot.schema_id.expect("ours say it"))));
+    }
+    // An engine made a former schema the current one again, and its snapshots are all that is left.
+    table.last.as_mut().expect("a commit").metadata.current_schema_id = 295;
+    let former = Schema::clone(table.staged().metadata.current_schema().expect("one of ten"));
+    for n in 300..320 {
+        table.commit(Append { max_snapshots: 10, schema: former.clone(), ..change(n) });
+    }
+    let ids = |table: &Table| table.staged().metadata.schemas.iter().map(|s| s.schema_id).collect::<Vec<_>>();
+    assert_eq!(ids(&table), [295, 299]);
+    let next = Schema { schema_id: 296, fields: [former.fields, vec![column(400, "x", Primitive::Date)]].concat() };
+    table.commit(Append { max_snapshots: 10, schema: next, ..change(320) });
+    assert_eq!((ids(&table), table.staged().metadata.current_schema_id), (vec![295, 300], 300));
+}
+
+#[test]
+fn all_schemas_stay_while_a_snapshot_does_not_say_which_it_has() {
+    let mut table = Table::of(1);
+    let metadata = &mut table.last.as_mut().expect("a commit").metadata;
+    let text = metadata.snapshots[0].text().replace(r#","schema-id":0"#, "");
+    metadata.snapshots = vec![Arc::new(Kept::read(&text, "snapshots").expect("a snapshot"))];
+    let wider = |n: u64| {
+        let added = (0..=n).map(|n| column(3 + n as i32, &format!("c{n}"), Primitive::Date));
+        Schema { schema_id: 1 + n as i32, fields: schema().fields.into_iter().chain(added).collect() }
+    };
+    for n in 1..10 {
+        let max_snapshots = if n < 9 { 100 } else { 2 };
+        table.commit(Append { max_snapshots, schema: wider(n), ..change(n) });
+        let count = table.staged().metadata.schemas.len() as u64;
+        assert_eq!(count, if n < 9 { n + 1 } else { 2 });
+    }
+}
+
+#[test]
 fn what_an_engine_put_into_a_schema_stays_when_columns_are_added() {
     let mut table = Table::of(1);
     let metadata = &mut table.last.as_mut().expect("a commit").metadata;
@@ -256,4 +301,29 @@ fn a_damaged_manifest_is_no_manifest_to_merge() {
     assert_eq!(problem(b"Obj"), format!("{path}: expected {length} bytes, got 3"));
     let zeros = vec![0; usize::try_from(length).expect("small")];
     assert!(problem(&zeros).starts_with(&format!("{path}: ")), "{}", problem(&zeros));
+}
+
+#[test]
+fn a_manifest_with_partition_values_is_none_to_merge() {
+    let table = Table::of(1);
+    let spec = serde_json::from_str(
+        r#"{"spec-id":0,"fields":[{"source-id":1,"field-id":1000,"name":"id","transform":"identity"}]}"#,
+    );
+    let file = DataFile { partition: vec![None], ..data_file(0) };
+    let schema = table.staged().metadata.current_schema().expect("a schema");
+    let entries = [ManifestEntry::added(file, 5_000)];
+    let bytes = manifest::write(schema, &spec.expect("a spec"), ManifestContent::Data, &entries).expect("writes");
+    let manifest = ManifestFile { manifest_length: bytes.len() as u64, ..table.staged().manifests[0].clone() };
+    let error = live_entries(&manifest, &bytes, &mut Schemas::default()).expect_err("partitioned").to_string();
+    assert!(error.ends_with("its partition values do not fit partition spec 0"), "{error}");
+}
+
+#[test]
+fn counts_that_no_table_can_have_are_cut_instead_of_overflowing() {
+    let mut table = Table::of(3);
+    for manifest in &mut table.last.as_mut().expect("a commit").manifests {
+        manifest.added_files.rows = i64::MAX as u64;
+    }
+    table.commit(change(3));
+    assert!(table.staged().metadata.totals().rows.is_some());
 }

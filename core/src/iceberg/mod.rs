@@ -5,7 +5,8 @@
 //! bytes that come in, and bytes with a location that go out.
 //!
 //! Where to read on: [`commit`] is what a flush calls. It makes the next [`metadata`] out of the last, with
-//! [`manifest`]s of [`data_file`]s and a [`manifest_list`]; [`expiry`] says which snapshots end with it.
+//! [`manifest`]s of [`data_file`]s and a [`manifest_list`]; [`expiry`] says what ends with it. Metadata from the
+//! store is asked first whether a commit can follow it ([`metadata::TableMetadata::check_writable`]).
 
 pub mod commit;
 pub mod container;
@@ -21,6 +22,7 @@ pub mod schema;
 mod avro;
 mod metadata_json;
 mod schema_json;
+mod writable;
 
 #[cfg(test)]
 mod fixtures;

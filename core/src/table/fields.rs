@@ -10,7 +10,7 @@ use super::column::{Column, Data, Group, List, Slot, Text};
 use super::names::{Doc, Names};
 use super::rescue::Rescued;
 use crate::iceberg::schema::{Field, ListType, Primitive, Type};
-use crate::limits::{STRUCT_FIELDS_MAX, TABLE_COLUMNS_MAX};
+use crate::limits::{FIXED_NULL_BYTES_MAX, STRUCT_FIELDS_MAX, TABLE_COLUMNS_MAX};
 
 /// Gives new fields their names and ids.
 #[derive(Debug)]
@@ -221,10 +221,11 @@ fn data_of(field_type: &Type, json_lists: Option<usize>) -> Data {
     }
 }
 
-/// Whether a file can hold the type: Parquet has no groups without members, and of a type that we do not know we cannot
-/// even write nulls. Such columns are left out, which reads as null.
+/// Whether files hold the type: Parquet has no groups without members, of a type that we do not know we cannot even write
+/// nulls, and nulls of a long `fixed` take its length each. Such columns are left out, which reads as null.
 pub(super) fn has_leaf(field_type: &Type) -> bool {
     match field_type {
+        Type::Primitive(Primitive::Fixed(length)) => *length <= FIXED_NULL_BYTES_MAX,
         Type::Primitive(_) => true,
         Type::Other(_) => false,
         Type::Struct(fields) => fields.iter().any(|field| has_leaf(&field.field_type)),

@@ -307,3 +307,45 @@ fn a_damaged_manifest_that_is_to_be_merged_parks_its_table() {
     assert_eq!((host.parked(), host.mark(1)), (vec![], many + 1));
     assert_eq!(host.events("bad").len() as u64, many + 1);
 }
+
+/// What a damaged store, or another writer, may have made of a table's metadata.
+const SPOILT: [(&str, &str); 11] = [
+    ("\"format-version\":2", "\"format-version\":3"),
+    ("\"default-spec-id\":0", "\"default-spec-id\":7"),
+    ("\"location\":\"mem://lake/", "\"location\":\"mem://lame/"),
+    ("\"last-sequence-number\":1", "\"last-sequence-number\":9223372036854775807"),
+    ("\"last-updated-ms\":", "\"last-updated-ms\":9223372036854775807,\"x\":"),
+    ("\"last-column-id\":", "\"last-column-id\":2147483647,\"x\":"),
+    ("\"type\":\"long\"", "\"type\":\"decimal(60, 0)\""),
+    ("\"type\":\"long\"", "\"type\":\"fixed[99999999999]\""),
+    ("\"current-schema-id\":0", "\"current-schema-id\":5"),
+    ("\"current-snapshot-id\":", "\"current-snapshot-id\":5,\"x\":"),
+    ("\"table-uuid\":\"", "\"table-uuid\":\"00000000-0000-4000-8000-000000000001\",\"x\":\""),
+];
+
+#[test]
+fn metadata_that_no_commit_can_follow_parks_its_table_until_it_is_mended() {
+    for (sound, spoilt) in SPOILT {
+        let mut host = Host::new(config());
+        host.connect(1);
+        host.send(1, 1, &["bad", "good"]);
+        host.pass(5_000);
+        let is_metadata = |key: &&String| key.contains("/bad/") && key.ends_with(".metadata.json");
+        let key = host.store.keys().find(is_metadata).expect("one commit").clone();
+        let before = host.store[&key].clone();
+        let text = std::str::from_utf8(&before).expect("JSON");
+        assert!(text.contains(sound), "{sound} in {text}");
+        host.store.insert(key.clone(), text.replacen(sound, spoilt, 1).into());
+        host.restart();
+        host.connect(1);
+        host.send(1, 2, &["bad", "good"]);
+        host.pass(30_000);
+        assert_eq!((host.parked(), host.mark(1)), (vec![("bad".to_owned(), 1)], 1), "{spoilt}");
+        host.check("good", &[("s1", 11), ("s1", 21)]);
+
+        host.store.insert(key, before);
+        host.pass(30_000);
+        host.check("bad", &[("s1", 10), ("s1", 20)]);
+        assert_eq!((host.parked(), host.mark(1)), (vec![], 2), "{spoilt}");
+    }
+}

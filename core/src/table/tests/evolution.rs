@@ -144,6 +144,18 @@ fn columns_of_types_that_rows_are_not_written_to_are_null() {
 }
 
 #[test]
+fn nulls_of_a_long_fixed_column_take_no_room() {
+    let fixed = |id: i32, length: u64| field(id, &format!("c{id}"), false, Type::Primitive(Primitive::Fixed(length)));
+    let schema = Schema { schema_id: 0, fields: vec![fixed(1, 64), fixed(2, 65), fixed(3, 1 << 31)] };
+    let rows = vec![batch(&[insert(r#"{"c1":"a","c2":"b","c3":"c"}"#)])];
+    let output = Job { schema: Some(schema.clone()), last_column_id: 3, ..job(None, rows) }.run();
+    let columns = &output.files[0].metrics.columns;
+    assert_eq!([1, 2, 3].map(|id| columns.contains_key(&id)), [true, false, false]);
+    assert_eq!(output.schema.fields[..3], schema.fields);
+    assert_eq!(rows_of(&output.files[0])[0]["_cdc_rescued"], r#"{"c1":"a","c2":"b","c3":"c"}"#);
+}
+
+#[test]
 fn a_schema_that_needs_nothing_new_stays_the_same() {
     let rows: &[&str] = &[r#"{"a":1,"o":{"p":[{"q":1}]}}"#];
     let outputs = flushes(&[rows, rows]);
