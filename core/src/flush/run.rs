@@ -156,7 +156,7 @@ impl Run {
     }
 
     /// The tables that alone hold up the flush, because they failed too often; none while another is still under way.
-    fn stuck(&self) -> Vec<String> {
+    pub(crate) fn stuck(&self) -> Vec<String> {
         if self.parts.values().any(|part| !part.is_ready() && !part.is_stuck()) {
             return Vec::new();
         }
@@ -323,9 +323,16 @@ impl Flusher {
         }
         let part_of = |name: &String| run.parts.get(name);
         let max_bytes = cx.config.max_parked_bytes;
-        let parkable = stuck
-            .iter()
-            .all(|name| self.parked.has_room(name, part_of(name).map_or(0, TablePart::new_bytes), max_bytes));
+        // What the commit would park of it: its part's new events, and those that stand aside while older ones are tried.
+        let more_bytes = |name: &String| {
+            let aside = run.parking.iter().filter(|share| share.key.table == *name);
+            part_of(name).map_or(0, TablePart::new_bytes) + bytes_of(aside)
+        };
+        let has_room = |name: &String| match more_bytes(name) {
+            0 => true,
+            more => self.parked.has_room(name, more, max_bytes),
+        };
+        let parkable = stuck.iter().all(has_room);
         let parked_before = stuck.iter().filter_map(part_of).all(TablePart::is_retry);
         let others_got_through = run.parts.len() > stuck.len();
         let may_be_joined = !others_got_through

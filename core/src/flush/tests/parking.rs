@@ -139,6 +139,42 @@ fn past_its_limit_a_table_holds_up_the_flush_and_nothing_is_lost() {
     assert_eq!((host.parked(), host.mark(1)), (vec![], 4));
 }
 
+/// What the journal holds of parked entries counts so much.
+fn parked_bytes(host: &Host) -> usize {
+    host.journal.iter().filter(|(key, _)| key.starts_with(b"b\x01")).map(|(_, value)| value.len() + 512).sum()
+}
+
+#[test]
+fn events_that_stand_aside_while_older_ones_are_tried_count_against_the_limit() {
+    let mut host = outage(Config { max_parked_bytes: 2_000, flush_threshold_bytes: 1, ..config() });
+    for number in 1..=4 {
+        host.send(1, number, &["bad", "good"]);
+        host.pass(12_000);
+    }
+    assert!(parked_bytes(&host) <= 2_000, "{} bytes are parked", parked_bytes(&host));
+    assert_eq!(host.parked(), [("bad".to_owned(), 2)], "the third has no room");
+    host.broken.clear();
+    host.pass(60_000);
+    assert_eq!((host.parked(), host.mark(1)), (vec![], 4));
+}
+
+#[test]
+fn a_table_beyond_its_limit_holds_up_no_other_while_it_has_no_new_events() {
+    let mut host = outage(Config { max_parked_bytes: 4_000, ..config() });
+    host.send(1, 1, &["bad", "good"]);
+    host.pass(5_000);
+    assert_eq!(host.parked(), [("bad".to_owned(), 1)]);
+    host.config.max_parked_bytes = 600;
+    host.restart();
+    host.connect(2);
+    for number in 1..=20 {
+        host.send(2, number, &["good"]);
+        host.request("POST", "/flush");
+        host.pass(3_000);
+    }
+    assert_eq!(host.mark(2), 20);
+}
+
 #[test]
 fn one_who_asks_for_a_flush_is_told_what_is_parked_after_it_was_tried() {
     let mut host = outage(config());
