@@ -1,6 +1,6 @@
 //! What the machine knows of every table without opening its metadata, and how that is journaled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -29,9 +29,9 @@ pub(crate) struct TableFigures {
     pub(crate) flush: u64,
     /// The host's clock at the commit, in milliseconds.
     pub(crate) committed_ms: i64,
-    /// Event time of the newest event in it, in milliseconds.
+    /// Event time of the newest event that it brought, in milliseconds.
     pub(crate) newest_event_ms: i64,
-    /// Whether the hint for readers by path is known to be written.
+    /// Whether the hint for readers by path is known to be written. In the journal as of a later commit of another table.
     pub(crate) hinted: bool,
 }
 
@@ -46,6 +46,8 @@ pub(crate) struct Tables {
     pub(crate) figures: BTreeMap<TableIdent, TableFigures>,
     /// From the table name in events to the table bound to it.
     bindings: BTreeMap<String, TableIdent>,
+    /// Tables whose hint is written, which the journal does not say yet.
+    newly_hinted: BTreeSet<TableIdent>,
 }
 
 impl Tables {
@@ -101,8 +103,32 @@ impl Tables {
     /// Takes over what [`Tables::commit_writes`] has made durable.
     pub(crate) fn committed(&mut self, ident: TableIdent, pointer: TablePointer, figures: TableFigures) {
         self.namespaces.entry(ident.namespace.clone()).or_default();
+        self.newly_hinted.remove(&ident);
         self.figures.insert(ident.clone(), figures);
         self.point(ident, pointer);
+    }
+
+    /// The hint for readers by path says what the table's last commit made.
+    pub(crate) fn hinted(&mut self, ident: &TableIdent) {
+        if let Some(figures) = self.figures.get_mut(ident) {
+            figures.hinted = true;
+            self.newly_hinted.insert(ident.clone());
+        }
+    }
+
+    /// The tables of which the journal does not say yet that their hint is written, and the writes that say it. They go with
+    /// a commit of other tables: of `committing` it is not true any more.
+    pub(crate) fn hint_writes(&self, committing: &BTreeSet<&TableIdent>) -> (Vec<TableIdent>, Vec<Write>) {
+        let resting = self.newly_hinted.iter().filter(|ident| !committing.contains(ident));
+        let known = resting.filter_map(|ident| Some((ident, self.figures.get(ident)?)));
+        known.map(|(ident, figures)| (ident.clone(), figures_write(ident, figures))).unzip()
+    }
+
+    /// The journal has taken what [`Tables::hint_writes`] gave for these tables.
+    pub(crate) fn hints_saved(&mut self, idents: &[TableIdent]) {
+        for ident in idents {
+            self.newly_hinted.remove(ident);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The end of a flush: one journal transaction moves pointers, frontiers and batch rows; then the marks leave.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::catalog::state::{TableFigures, Tables};
@@ -28,6 +28,8 @@ pub(crate) struct Commit {
     next: FlushRow,
     /// Events that are parked with it, under these numbers.
     parking: Vec<(u64, Share)>,
+    /// Tables that rest, of which it says that their hint is written.
+    hinted: Vec<TableIdent>,
     tries: u32,
     /// When to issue it again; `None` while it is on its way.
     retry_at: Option<MachineTime>,
@@ -42,7 +44,8 @@ impl Flusher {
         let next = FlushRow { flush: run.flush + 1, attempt: 0, places: Vec::new(), ..self.row.clone() };
         let parking = std::mem::take(&mut run.parking);
         let parking = parking.into_iter().map(|share| (self.parked.next_number(), share)).collect();
-        let commit = Commit { tables: moved, next, parking, tries: 0, retry_at: None, is_unknown: false };
+        let (hinted, tries, retry_at, is_unknown) = (Vec::new(), 0, None, false);
+        let commit = Commit { tables: moved, next, parking, hinted, tries, retry_at, is_unknown };
         self.issue_commit(run, commit, tables, ingest, cx);
     }
 
@@ -65,6 +68,10 @@ impl Flusher {
         for (ident, pointer, figures) in &commit.tables {
             writes.extend(tables.commit_writes(ident, pointer, figures));
         }
+        let committing: BTreeSet<&TableIdent> = commit.tables.iter().map(|(ident, ..)| ident).collect();
+        let (hinted, hint_writes) = tables.hint_writes(&committing);
+        commit.hinted = hinted;
+        writes.extend(hint_writes);
         writes.extend(ingest.release_writes(&run.places, commit.parking.iter().map(|(_, share)| &share.key), cx));
         for (number, key) in retried(&run) {
             writes.extend(Family::Parked.delete(number, key, key.frame_bytes as usize));
@@ -188,6 +195,7 @@ impl Flusher {
             panic!("a commit was saved while the flush was elsewhere");
         };
         self.row = commit.next;
+        tables.hints_saved(&commit.hinted);
         let unparked = self.settle_parked(&run, commit.parking, ingest, cx);
         let mut last = LastFlush {
             flush: run.flush,

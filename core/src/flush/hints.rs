@@ -1,7 +1,8 @@
 //! `version-hint.text`: which metadata file is current, for readers that scan a table by its path.
 //!
 //! It follows the commit, is written at most once a second and table, and is never a reason to fail. The one of the
-//! last commit always follows; one that a crash cut off is written at the next start.
+//! last commit always follows. A start writes those again of which the journal does not say that they are written: at
+//! least those of the last commit.
 
 use std::collections::BTreeMap;
 
@@ -110,8 +111,8 @@ impl Flusher {
         }
     }
 
-    /// A hint's write ended. That it is written is journaled with the table's next commit at the latest; a start that
-    /// does not know it writes it again.
+    /// A hint's write ended. That it is written is journaled with the next commit that has other tables, so that it costs no
+    /// save of its own, and tables that are written all the time no row.
     pub(crate) fn hint_written(&mut self, folder: &str, outcome: &Outcome, tables: &mut Tables, cx: &mut Context<'_>) {
         let config = cx.config;
         if !self.hints.written(folder, *outcome == Outcome::Put, config, cx) {
@@ -120,10 +121,8 @@ impl Flusher {
         let ident = tables.pointers.iter().find(|(_, pointer)| {
             folder.strip_prefix(&config.r2_base_path).and_then(|rest| rest.strip_prefix('/')) == Some(&pointer.folder)
         });
-        if let Some((ident, _)) = ident
-            && let Some(figures) = tables.figures.get_mut(ident)
-        {
-            figures.hinted = true;
+        if let Some(ident) = ident.map(|(ident, _)| ident.clone()) {
+            tables.hinted(&ident);
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::flush::Bases;
 use crate::flush::call::{Action, StoreCall};
 use crate::flush::frontier::TableFrontier;
 use crate::flush::parked::{Share, bytes_of};
-use crate::iceberg::commit::{self, Append, Staged};
+use crate::iceberg::commit::{self, Append, Garbage, Staged};
 use crate::iceberg::container::Schemas;
 use crate::iceberg::data_file::DataFile;
 use crate::iceberg::manifest::ManifestEntry;
@@ -299,7 +299,7 @@ impl TablePart {
             batches: self.shares.iter().map(Share::job_batch).collect(),
         };
         self.failures = 0;
-        let newest = job.batches.iter().flat_map(|batch| &batch.batch.events).map(|event| event.timestamp_ms).max();
+        let newest = job.batches.iter().filter_map(|batch| batch.newest_event_ms(&job.table)).max();
         self.newest_event_ms = newest.unwrap_or(i64::MIN);
         cx.work(Class::Flush, job, Pending::Encode { table: self.cdc_table.clone() });
     }
@@ -341,6 +341,7 @@ impl TablePart {
         }
         self.frontier = frontier;
         let base = self.base.clone();
+        let former_frontier = base.as_ref().and_then(|base| TableFrontier::of(&base.metadata.properties).err());
         let merged = std::mem::take(&mut self.merging);
         let change = Append {
             location: cx.uri(&self.root),
@@ -363,6 +364,10 @@ impl TablePart {
         });
         let mut staged = commit::append(base, &change)
             .unwrap_or_else(|error| panic!("the commit of table {} breaks a rule of Iceberg: {error}", self.cdc_table));
+        // What the property named before is read by nobody any more: only the current version's counts.
+        if let Some(location) = former_frontier {
+            staged.garbage.push(Garbage { location, named_below: 0 });
+        }
         self.metadata_bytes = staged.objects.last().map_or(0, |(_, bytes)| bytes.len());
         for (location, bytes) in std::mem::take(&mut staged.objects) {
             let key = cx.key_of(&location).expect("metadata lies in this store");

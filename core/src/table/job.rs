@@ -212,6 +212,13 @@ impl std::fmt::Debug for Encoder {
 }
 
 impl JobBatch {
+    /// Event time of the newest event of a table that counts, in milliseconds.
+    pub(crate) fn newest_event_ms(&self, table: &str) -> Option<i64> {
+        let table = self.batch.tables.iter().position(|name| name == table)?;
+        let own = self.batch.events.iter().filter(|event| usize::from(event.table) == table);
+        own.filter(|event| self.takes(event.sequence)).map(|event| event.timestamp_ms).max()
+    }
+
     fn takes(&self, sequence: u64) -> bool {
         self.taken.as_ref().is_none_or(|taken| covers(taken, sequence))
     }

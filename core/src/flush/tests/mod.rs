@@ -8,3 +8,4 @@ mod order;
 mod parking;
 mod passed_over;
 mod posts;
+mod upkeep;
