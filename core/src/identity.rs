@@ -31,6 +31,8 @@ struct Marker {
 pub(crate) struct Identity {
     lake: Uuid,
     is_new: bool,
+    /// Whether the journal names files in the store. A store that lacks the marker is not theirs then.
+    has_tables: bool,
     settled: bool,
     announced: bool,
     failures: u32,
@@ -39,10 +41,10 @@ pub(crate) struct Identity {
 
 impl Identity {
     /// The lake that the journal names; a new one if it names none.
-    pub(crate) fn new(lake: Option<Uuid>, draws: &mut Draws) -> Identity {
+    pub(crate) fn new(lake: Option<Uuid>, has_tables: bool, draws: &mut Draws) -> Identity {
         let is_new = lake.is_none();
         let lake = lake.unwrap_or_else(|| draws.uuid());
-        Identity { lake, is_new, settled: false, announced: false, failures: 0, retry: None }
+        Identity { lake, is_new, has_tables, settled: false, announced: false, failures: 0, retry: None }
     }
 
     /// Whether journal and store are known to belong together.
@@ -78,16 +80,26 @@ impl Identity {
                 cx.save(vec![row.write()], purpose);
             }
             IdentityOp::PutMarker => {
-                let marker = Marker { format_version: FORMAT_VERSION, lake: self.lake };
-                let json = serde_json::to_vec(&marker).expect("plain data always encodes");
-                cx.put(Class::Ingest, MARKER.to_owned(), json.into(), Condition::IfAbsent, purpose);
+                let marker = self.marker().into();
+                cx.put(Class::Ingest, MARKER.to_owned(), marker, Condition::IfAbsent, purpose);
             }
             IdentityOp::GetMarker => cx.get(Class::Ingest, MARKER.to_owned(), purpose),
         }
     }
 
-    /// A step ended.
-    pub(crate) fn done(&mut self, step: IdentityOp, outcome: Outcome, cx: &mut Context<'_>) {
+    /// What the store says when it is this lake's.
+    fn marker(&self) -> String {
+        let marker = Marker { format_version: FORMAT_VERSION, lake: self.lake };
+        serde_json::to_string(&marker).expect("plain data always encodes")
+    }
+
+    /// A step ended. Returns what that tells of the store, if it was one of the store's.
+    pub(crate) fn done(
+        &mut self,
+        step: IdentityOp,
+        outcome: Outcome,
+        cx: &mut Context<'_>,
+    ) -> Option<Result<(), Failure>> {
         let ended = match step {
             IdentityOp::SaveRow => outcome.of_save().done().map(|()| self.issue(IdentityOp::PutMarker, cx)),
             IdentityOp::PutMarker => outcome.of_put().done().map(|is_there| match is_there {
@@ -98,12 +110,30 @@ impl Identity {
             }),
             IdentityOp::GetMarker => outcome.of_get().done().map(|found| match found {
                 Some(bytes) => self.compare(&bytes, cx),
+                None if self.has_tables => self.refuse_unmarked(cx),
+                // The life that named the lake ended before it marked the store.
                 None => self.issue(IdentityOp::PutMarker, cx),
             }),
         };
-        if let Err(failure) = ended {
-            self.later(step, &failure, cx);
+        if let Err(failure) = &ended {
+            self.later(step, failure, cx);
         }
+        match step {
+            IdentityOp::SaveRow => None,
+            IdentityOp::PutMarker | IdentityOp::GetMarker => Some(ended),
+        }
+    }
+
+    /// The tables are elsewhere: whoever claimed this store would write files that later lives do not find beside them.
+    fn refuse_unmarked(&self, cx: &mut Context<'_>) {
+        let reason = format!(
+            "the store {} has no marker {MARKER}, and this journal's lake ({}) has tables: expected the store that they were \
+             written to. Name that store again; if it is this one and only lost its marker, put {} there as {MARKER}",
+            cx.location,
+            self.lake,
+            self.marker()
+        );
+        cx.out.push(Command::Halt { reason });
     }
 
     fn compare(&mut self, bytes: &Bytes, cx: &mut Context<'_>) {

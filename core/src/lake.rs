@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::context::{Context, StoreView};
 use crate::event::{CallId, Event, RequestHead};
 use crate::flush::parked::ParkedKey;
-use crate::flush::plan::Asker;
+use crate::flush::requests::Asker;
 use crate::flush::{Flusher, Phase};
 use crate::identity::Identity;
 use crate::ingest::Ingest;
@@ -113,7 +113,8 @@ impl Lake {
         ingest.held.restore(parked.iter().map(|(_, key)| key));
         let mut flusher = Flusher::new(rows.flush, parked, clock.now());
         flusher.want_unwritten_hints(&rows.tables, settings.config(), clock.now());
-        let identity = Identity::new(rows.lake.map(|row| row.lake), &mut draws);
+        let has_tables = !rows.tables.pointers.is_empty();
+        let identity = Identity::new(rows.lake.map(|row| row.lake), has_tables, &mut draws);
         let tables = rows.tables;
         let calls = Calls::new(&location);
         let location = Arc::from(location);
@@ -222,7 +223,11 @@ impl Rooms {
         let Some(purpose) = cx.ops.finish(op) else { return };
         let Rooms { ingest, flusher, tables, .. } = self;
         match purpose {
-            Pending::Identity(step) => self.identity.done(step, outcome, cx),
+            Pending::Identity(step) => {
+                if let Some(answer) = self.identity.done(step, outcome, cx) {
+                    flusher.heard_of_store(answer, cx);
+                }
+            }
             Pending::SaveBatch { place } => ingest.batch_saved(place, outcome, cx),
             Pending::ReadBackBatch { place } => ingest.batch_read_back(place, outcome, cx),
             Pending::LoadSource { source } => ingest.source_loaded(source, outcome, cx),
@@ -258,11 +263,14 @@ impl Rooms {
         }
         let unfinished = flusher.is_running() || flusher.hints_may_follow(cx.now);
         flusher.requests.settle(ingest, &flusher.parked, unfinished, cx);
+        flusher.answer_held_up(cx);
         for (conn, correlation_id, result) in std::mem::take(&mut flusher.requests.answered) {
             let response = ServerMessage::FlushResponse(FlushResponse { correlation_id, result });
             ingest.conns.tell(conn, response, cx.now, cx.out);
         }
-        flusher.hints.write_due(cx);
+        if may_flush {
+            flusher.hints.write_due(cx);
+        }
         for (call, message) in std::mem::take(&mut ingest.replies) {
             self.calls.batch_answered(call, &message, cx);
         }
@@ -277,27 +285,28 @@ impl Rooms {
         self.identity.is_settled() && !self.ingest.is_recovering()
     }
 
-    /// Parked tables get one more try.
+    /// Tables that are held back get one more try.
     fn shutdown(&mut self, now: MachineTime) {
         self.stopping = true;
-        self.flusher.parked.hurry(now);
+        self.flusher.hurry(now);
         self.ingest.stopping = true;
         self.flusher.requests.stopping = true;
     }
 
-    /// Whether nothing is left that stopping should wait for. While the store fails, the journal keeps everything.
+    /// Whether nothing is left that stopping should wait for. What the store does not take the journal keeps.
     fn may_stop(&self, now: MachineTime) -> bool {
-        let flushed = !self.flusher.is_running() && self.flusher.hints.is_settled();
+        let flushed = !self.flusher.is_running() && !self.flusher.hints_may_follow(now);
         let saved = self.ingest.oldest_flight().is_none();
         let nothing_due = self.ingest.buffer.ready().batches == 0 && !self.flusher.parked.is_due(now);
         let empty = nothing_due || !self.identity.is_settled();
-        saved && ((flushed && empty) || self.flusher.breaker.is_failing())
+        saved && ((flushed && empty) || self.flusher.breaker.is_failing() || self.flusher.is_held_up())
     }
 
-    fn flush_asked(&mut self, asker: Asker, cx: &Context<'_>) {
+    fn flush_asked(&mut self, asker: Asker, cx: &mut Context<'_>) {
         let below = self.ingest.buffer.upcoming_place();
-        self.flusher.requests.add(asker, below, cx.now);
-        self.flusher.parked.hurry(cx.now);
+        if self.flusher.requests.add(asker, below, cx) {
+            self.flusher.hurry(cx.now);
+        }
     }
 
     fn requested(&mut self, call: CallId, head: &RequestHead, cx: &mut Context<'_>) {

@@ -90,6 +90,10 @@ pub const SUMMARY_SOURCES_BYTES_MAX: usize = 1_024;
 /// What a connection that does not read may have waiting before it is closed.
 pub const UNREAD_BYTES_MAX: usize = 1 << 20;
 
+/// Requests for a flush that wait at once. Each is held until its answer leaves: some 400 bytes with the longest
+/// `correlationId`, and an answer that names all files of the flush.
+pub const FLUSH_REQUESTS_MAX: usize = 1_000;
+
 /// Failed attempts after which a table is parked, while others get through.
 pub const TABLE_ATTEMPTS_MAX: u32 = 3;
 

@@ -4,8 +4,9 @@
 //! of its flush and attempt, nothing it wrote is visible before the commit, and the commit is one journal transaction
 //! that moves the tables' pointers, the sources' frontiers and the batches' rows together.
 //!
-//! [`plan`] says when and what; [`run`] is a flush under way; [`table`] one table's part of it; [`commit`] its end;
-//! [`call`] its store commands; [`parked`] tables that are held back; [`breaker`] what to make of a store that fails; [`hints`] the hint for readers by path.
+//! [`plan`] says when and what, [`requests`] who waits for it; [`run`] is a flush under way; [`table`] one table's part of
+//! it; [`commit`] its end; [`call`] its store commands; [`parked`] tables that are held back; [`breaker`] what to make of a
+//! store that fails; [`hints`] the hint for readers by path.
 
 pub(crate) mod breaker;
 pub(crate) mod call;
@@ -14,6 +15,7 @@ pub(crate) mod frontier;
 pub(crate) mod hints;
 pub(crate) mod parked;
 pub(crate) mod plan;
+pub(crate) mod requests;
 pub(crate) mod run;
 pub(crate) mod table;
 #[cfg(test)]
@@ -36,7 +38,7 @@ use breaker::{Breaker, BreakerState, backoff_ms};
 use call::{Action, StoreCall};
 use hints::Hints;
 use parked::{Parked, ParkedKey};
-use plan::Requests;
+use requests::Requests;
 use run::Run;
 use table::{Base, TablePart};
 
@@ -160,6 +162,57 @@ impl Flusher {
         }
     }
 
+    /// The tables that hold up the flush: they fail again and again, are not parked, and wait for their next try.
+    /// None if the store as a whole is failing.
+    fn held_up_by(&self) -> Vec<String> {
+        match &self.phase {
+            Phase::Writing(run) if !self.retries.is_empty() && !self.breaker.is_failing() => run.stuck(),
+            Phase::Idle | Phase::Planning(_) | Phase::Loading(..) | Phase::Writing(_) | Phase::Committing(..) => {
+                Vec::new()
+            }
+        }
+    }
+
+    /// Whether a flush waits for nothing but such tables.
+    pub(crate) fn is_held_up(&self) -> bool {
+        !self.held_up_by().is_empty()
+    }
+
+    /// Someone asks for a flush: what is held back is tried now.
+    pub(crate) fn hurry(&mut self, now: MachineTime) {
+        self.parked.hurry(now);
+        if self.is_held_up() {
+            self.retries.iter_mut().for_each(|(due, _)| *due = (*due).min(now));
+        }
+    }
+
+    /// Answers those who wait for a flush that does not go on, once what they asked for was tried.
+    pub(crate) fn answer_held_up(&mut self, cx: &mut Context<'_>) {
+        let tables = if self.requests.any() { self.held_up_by() } else { Vec::new() };
+        if !tables.is_empty() {
+            self.requests.held_up(&tables, self.stats.last_error.as_deref().unwrap_or_default(), cx);
+        }
+    }
+
+    /// What the store answered when it was asked whose it is.
+    pub(crate) fn heard_of_store(&mut self, answer: Result<(), Failure>, cx: &mut Context<'_>) {
+        match answer {
+            Ok(()) => self.breaker.succeeded(),
+            Err(failure) => {
+                self.stats.store_failures += 1;
+                self.breaker.failed(cx.now, failure.retry_after_ms, cx.config, cx.draws);
+                self.stats.last_error = Some(format!("the store's marker: {}", failure.message));
+                self.answer_if_failing(cx);
+            }
+        }
+    }
+
+    fn answer_if_failing(&mut self, cx: &mut Context<'_>) {
+        if self.breaker.is_failing() {
+            self.requests.store_fails(self.stats.last_error.as_deref().unwrap_or_default(), cx);
+        }
+    }
+
     /// Whether a flush is under way.
     pub(crate) fn is_running(&self) -> bool {
         !matches!(self.phase, Phase::Idle)
@@ -197,9 +250,7 @@ impl Flusher {
             Err(failure) => self.failed(call, &failure, cx),
         }
         self.go_on(tables, ingest, cx);
-        if self.breaker.is_failing() {
-            self.requests.store_fails(self.stats.last_error.as_deref().unwrap_or_default(), cx);
-        }
+        self.answer_if_failing(cx);
     }
 
     /// A store command failed. It is tried again if its table is still part of the flush.
@@ -241,27 +292,40 @@ impl Flusher {
         self.retries = waiting;
     }
 
-    /// When the flusher wants to be woken, and why. `may_begin`: whether a flush could begin now.
+    /// When the flusher wants to be woken, and why. `may_flush`: whether the store is known to be ours, and every batch is at
+    /// hand.
     pub(crate) fn deadline(
         &self,
         now: MachineTime,
         ingest: &Ingest,
         config: &Config,
-        may_begin: bool,
+        may_flush: bool,
     ) -> Option<(MachineTime, &'static str)> {
         let probing = self.breaker.state() == BreakerState::HalfOpen;
         let may_retry = |call: &StoreCall| !probing || call.is_retry;
         let retries = self.retries.iter().filter(|(_, call)| may_retry(call)).map(|(due, _)| *due);
         let retry = retries.min().map(|due| (due, "store retry"));
-        let may_begin = may_begin && !self.is_running();
-        let unarmed = mutant!(FirstAlarmNotArmed) && self.stats.flushes == 0;
-        let trigger = self.next_trigger(ingest, config).filter(|_| may_begin && !unarmed);
-        let parked = self.parked.deadline().map(|due| (due.max(self.not_before), "parked table"));
-        let parked = parked.filter(|_| may_begin);
-        let hint = self.hints.deadline().map(|due| (due, "version hint"));
+        let begin = self.next_beginning(now, ingest, config).filter(|_| may_flush && !self.is_running());
+        let hint = self.hints.deadline().map(|due| (due, "version hint")).filter(|_| may_flush);
         let patience = self.last_flush.after_ms(hints::HINT_PATIENCE_MS);
-        let waited_for = self.requests.any() && !self.is_running() && self.hints_may_follow(now);
-        let answer = waited_for.then_some((patience, "flush answer"));
-        [retry, trigger, parked, hint, answer].into_iter().flatten().min()
+        let is_waited_for = self.requests.any() || self.requests.stopping;
+        let waits_for_hints = is_waited_for && !self.is_running() && self.hints_may_follow(now);
+        let answer = waits_for_hints.then_some((patience, "flush answer"));
+        [retry, begin, hint, answer].into_iter().flatten().min()
+    }
+
+    /// When the next flush could begin.
+    fn next_beginning(
+        &self,
+        now: MachineTime,
+        ingest: &Ingest,
+        config: &Config,
+    ) -> Option<(MachineTime, &'static str)> {
+        let unarmed = mutant!(FirstAlarmNotArmed) && self.stats.flushes == 0;
+        let trigger = self.next_trigger(ingest, config).filter(|_| !unarmed);
+        let is_held_off = self.not_before > now && self.due(ingest, now, config).is_some();
+        let held_off = is_held_off.then_some((self.not_before, "journal retry"));
+        let parked = self.parked.deadline().map(|due| (due.max(self.not_before), "parked table"));
+        [trigger, held_off, parked].into_iter().flatten().min()
     }
 }

@@ -1,20 +1,15 @@
-//! When a flush begins, what it takes, and who waits for it.
+//! When a flush begins, and what it takes.
 
 use crate::catalog::state::Tables;
-use crate::command::Command;
 use crate::config::Config;
 use crate::context::Context;
-use crate::event::{CallId, ConnId};
-use crate::flush::parked::Parked;
 use crate::flush::run::Run;
-use crate::flush::{Flusher, LastFlush, Phase};
-use crate::http::respond::Answer;
+use crate::flush::{Flusher, Phase};
 use crate::ingest::Ingest;
 use crate::journal::Family;
 use crate::journal::rows::{GarbageRow, garbage_write};
 use crate::pending::Pending;
 use crate::time::MachineTime;
-use crate::wire::server::FlushResult;
 
 /// Delay before the next flush after the journal failed.
 const HOLD_OFF_MS: u64 = 1_000;
@@ -38,124 +33,6 @@ pub(crate) enum Reason {
     Shutdown,
 }
 
-/// Who asked for a flush.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Asker {
-    /// `POST /flush`.
-    Call(CallId),
-    /// A `flush_request`.
-    Conn {
-        /// Its connection.
-        conn: ConnId,
-        /// Echoed.
-        correlation_id: Option<String>,
-    },
-}
-
-#[derive(Debug)]
-struct Request {
-    asker: Asker,
-    /// It waits for the batches below this place.
-    below: u64,
-    since: MachineTime,
-    sum: FlushResult,
-}
-
-/// Who waits for a flush, and answers that are due.
-#[derive(Debug, Default)]
-pub(crate) struct Requests {
-    open: Vec<Request>,
-    /// Answers for connections; the ingest sends them.
-    pub(crate) answered: Vec<(ConnId, Option<String>, FlushResult)>,
-    /// The machine is to stop: everything is flushed as it comes.
-    pub(crate) stopping: bool,
-}
-
-impl Requests {
-    /// Adds one, who waits for all batches below the place `below`.
-    pub(crate) fn add(&mut self, asker: Asker, below: u64, now: MachineTime) {
-        let sum = FlushResult { success: true, ..FlushResult::default() };
-        self.open.push(Request { asker, below, since: now, sum });
-    }
-
-    /// Whether a flush is asked for.
-    pub(crate) fn any(&self) -> bool {
-        !self.open.is_empty()
-    }
-
-    /// A client went away.
-    pub(crate) fn gone(&mut self, call: CallId) {
-        self.open.retain(|request| request.asker != Asker::Call(call));
-    }
-
-    /// A flush ended: all who wait take its figures.
-    pub(crate) fn flushed(&mut self, last: &LastFlush) {
-        for request in &mut self.open {
-            let sum = &mut request.sum;
-            sum.batches_flushed += last.batches;
-            sum.events_flushed += last.events;
-            sum.bytes_written += last.bytes;
-            sum.paths.extend(last.paths.iter().cloned());
-            sum.snapshots.extend(last.snapshots.iter().copied());
-        }
-    }
-
-    /// Answers those for whom nothing is left to do: no ready or unsaved batch below their place, and no parked table
-    /// with older events that was not tried since.
-    pub(crate) fn settle(&mut self, ingest: &Ingest, parked: &Parked, running: bool, cx: &mut Context<'_>) {
-        // While sources are being loaded, nobody knows which of their batches wait.
-        let undecided = running || ingest.is_recovering();
-        if self.open.is_empty() || (undecided && !mutant!(FlushAnsweredEarly)) {
-            return;
-        }
-        let oldest = ingest.oldest_unsettled_place();
-        let now = cx.now;
-        let waits = |request: &Request| {
-            !mutant!(FlushAnsweredEarly) && oldest.is_some_and(|place| place < request.below)
-                || parked.below(request.below).any(|(_, table)| table.retry_at <= now)
-        };
-        let (open, done): (Vec<_>, Vec<_>) = std::mem::take(&mut self.open).into_iter().partition(waits);
-        self.open = open;
-        for mut request in done {
-            let names: Vec<&str> = parked.below(request.below).map(|(name, _)| name).collect();
-            if !names.is_empty() {
-                request.sum.success = false;
-                request.sum.error = Some(format!(
-                    "these tables could not be written and are parked: {}; their events are safe in the journal and are \
-                     tried again by themselves",
-                    names.join(", ")
-                ));
-            }
-            self.answer(request, cx);
-        }
-    }
-
-    /// The store counts as failing: whoever waits is told, the batches are safe in the journal.
-    pub(crate) fn store_fails(&mut self, error: &str, cx: &mut Context<'_>) {
-        for mut request in std::mem::take(&mut self.open) {
-            request.sum.success = false;
-            request.sum.used_fallback = true;
-            request.sum.error = Some(format!(
-                "the store is failing ({error}); what was acked is safe in the journal and is flushed when the store is back"
-            ));
-            self.answer(request, cx);
-        }
-    }
-
-    fn answer(&mut self, request: Request, cx: &mut Context<'_>) {
-        let mut sum = request.sum;
-        sum.duration_ms = cx.now.since_ms(request.since);
-        match request.asker {
-            Asker::Call(call) => {
-                let status = if sum.success { 200 } else { 503 };
-                let answer = Answer::json(status, &sum);
-                cx.out.push(Command::Respond { call, head: answer.head, body: answer.body });
-            }
-            Asker::Conn { conn, correlation_id } => self.answered.push((conn, correlation_id, sum)),
-        }
-    }
-}
-
 impl Flusher {
     /// Bytes of frames that one flush takes at most.
     pub(crate) fn plan_bytes_max(config: &Config) -> u64 {
@@ -167,7 +44,7 @@ impl Flusher {
         if self.is_running() || cx.now < self.not_before {
             return;
         }
-        let places = match self.due(ingest, cx) {
+        let places = match self.due(ingest, cx.now, cx.config) {
             Some(_) => ingest.buffer.plan(Flusher::plan_bytes_max(cx.config)),
             None if self.parked.is_due(cx.now) => Vec::new(),
             None => return,
@@ -221,14 +98,14 @@ impl Flusher {
         self.not_before = cx.now.after_ms(HOLD_OFF_MS);
     }
 
-    fn due(&self, ingest: &Ingest, cx: &Context<'_>) -> Option<Reason> {
+    /// Why a flush is due now, if one is.
+    pub(crate) fn due(&self, ingest: &Ingest, now: MachineTime, config: &Config) -> Option<Reason> {
         let ready = ingest.buffer.ready();
         if ready.batches == 0 {
             return None;
         }
-        let config = cx.config;
         let threshold_bytes = config.flush_threshold_bytes.min(config.max_buffer_size / 2);
-        let age = ingest.buffer.oldest_ready().map_or(0, |arrived| cx.now.since_ms(arrived));
+        let age = ingest.buffer.oldest_ready().map_or(0, |arrived| now.since_ms(arrived));
         let reasons = [
             (self.requests.stopping, Reason::Shutdown),
             (self.requests.any(), Reason::Asked),
@@ -236,7 +113,7 @@ impl Flusher {
             (ready.bytes >= threshold_bytes, Reason::Bytes),
             (ingest.buffer.hot_bytes() >= Ingest::hot_bytes_max(config) / 2, Reason::Memory),
             (age >= config.flush_threshold_ms, Reason::Age),
-            (cx.now.since_ms(self.last_flush) >= config.flush_interval_ms, Reason::Interval),
+            (now.since_ms(self.last_flush) >= config.flush_interval_ms, Reason::Interval),
         ];
         reasons.into_iter().find_map(|(due, reason)| due.then_some(reason))
     }

@@ -16,7 +16,7 @@ use crate::seed::Seed;
 use crate::time::Timestamp;
 use crate::verify::{SourceEpoch, verify_table};
 use crate::wire::client::{BatchHeader, Capabilities, ClientMessage, Connect};
-use crate::wire::server::{AckStatus, ServerMessage};
+use crate::wire::server::{AckStatus, FlushResult, ServerMessage};
 use crate::{Commands, Lake};
 
 pub(super) const LOCATION: &str = "mem://lake";
@@ -31,6 +31,8 @@ pub(super) struct Host {
     pub(super) store: BTreeMap<String, Bytes>,
     /// Writes to keys with one of these in them fail.
     pub(super) broken: Vec<&'static str>,
+    /// Reads of keys with one of these in them fail.
+    pub(super) unreadable: Vec<&'static str>,
     /// What each connection is to remember while the machine is gone.
     pub(super) attachments: BTreeMap<ConnId, Bytes>,
     /// Marks that each connection's source was sent.
@@ -43,6 +45,8 @@ pub(super) struct Host {
     pub(super) refused: Vec<u64>,
     /// Saves of nothing but the row of a source fail.
     pub(super) are_rows_refused: bool,
+    /// Saves of plans fail.
+    pub(super) are_plans_refused: bool,
     /// Commits do not end before [`Host::end_saves`], and are lost with their life.
     pub(super) are_commits_slow: bool,
     /// The same for saves of batches.
@@ -57,6 +61,12 @@ pub(super) struct Host {
     pub(super) is_journal_mute: bool,
     pub(super) loads_failed: u64,
     pub(super) stopped: bool,
+    /// The machine may ask to be halted; it is dead then.
+    pub(super) may_halt: bool,
+    /// Why it did.
+    pub(super) halted: Option<String>,
+    /// What became of each `flush_request`.
+    pub(super) flushed: Vec<FlushResult>,
 }
 
 pub(super) fn config() -> Config {
@@ -74,12 +84,14 @@ impl Host {
             journal: BTreeMap::new(),
             store: BTreeMap::new(),
             broken: Vec::new(),
+            unreadable: Vec::new(),
             attachments: BTreeMap::new(),
             marks: BTreeMap::new(),
             acked: BTreeSet::new(),
             nacked: 0,
             refused: Vec::new(),
             are_rows_refused: false,
+            are_plans_refused: false,
             are_commits_slow: false,
             are_batches_slow: false,
             held: Vec::new(),
@@ -89,6 +101,9 @@ impl Host {
             is_journal_mute: false,
             loads_failed: 0,
             stopped: false,
+            may_halt: false,
+            halted: None,
+            flushed: Vec::new(),
         }
     }
 
@@ -151,7 +166,12 @@ impl Host {
                 self.stopped = true;
                 return None;
             }
-            Command::Halt { reason } => panic!("{reason}"),
+            Command::Halt { reason } if !self.may_halt => panic!("{reason}"),
+            Command::Halt { reason } => {
+                self.halted = Some(reason);
+                self.dies_after = Some(0);
+                return None;
+            }
             Command::Attach { conn, bytes } => {
                 self.attachments.insert(conn, bytes);
                 return None;
@@ -162,6 +182,9 @@ impl Host {
             {
                 self.held.push((op, writes));
                 return None;
+            }
+            Command::Save { op, writes } if self.are_plans_refused && is_plan(&writes) => {
+                (op, Outcome::Refused(failure("the disk is full")))
             }
             Command::Save { op, writes } if self.are_rows_refused && is_row(&writes) => {
                 (op, Outcome::Refused(failure("the disk is full")))
@@ -177,6 +200,9 @@ impl Host {
                 (op, Outcome::Loaded(rows.collect()))
             }
             Command::Put { op, key, bytes, condition, .. } => (op, self.put(&key, bytes, condition)),
+            Command::Get { op, key, .. } if self.unreadable.iter().any(|part| key.contains(part)) => {
+                (op, Outcome::Refused(failure("no access")))
+            }
             Command::Get { op, key, .. } => (op, self.store.get(&key).cloned().map_or(Outcome::Absent, Outcome::Got)),
             Command::Delete { op, key, .. } => {
                 self.store.remove(&key);
@@ -225,7 +251,8 @@ impl Host {
             ServerMessage::Nack(nack) => {
                 self.refused.extend(nack.sequence_number..=nack.through_sequence.unwrap_or(nack.sequence_number));
             }
-            other => panic!("{other:?}"),
+            ServerMessage::FlushResponse(response) => self.flushed.push(response.result),
+            other @ ServerMessage::Pong(_) => panic!("{other:?}"),
         }
     }
 
@@ -349,6 +376,10 @@ impl Host {
 
 fn is_commit(writes: &[Write]) -> bool {
     writes.iter().any(|write| matches!(write, Write::Put(key, _) if key.starts_with(b"c/t/")))
+}
+
+fn is_plan(writes: &[Write]) -> bool {
+    !is_commit(writes) && writes.iter().any(|write| matches!(write, Write::Put(key, _) if &key[..] == b"c/flush"))
 }
 
 fn is_batch(writes: &[Write]) -> bool {

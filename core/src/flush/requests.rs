@@ -1,0 +1,183 @@
+//! Who waits for a flush, and what they are told.
+//!
+//! A request waits for all batches that came before it. It is answered when they are in the lake, or as soon as it is
+//! known that something holds them up: a store that fails, or tables that cannot be written. What flushes did meanwhile is
+//! kept once for all who wait.
+
+use crate::command::Command;
+use crate::context::Context;
+use crate::event::{CallId, ConnId};
+use crate::flush::LastFlush;
+use crate::flush::parked::Parked;
+use crate::http::respond::Answer;
+use crate::ingest::Ingest;
+use crate::limits::FLUSH_REQUESTS_MAX;
+use crate::time::MachineTime;
+use crate::wire::server::FlushResult;
+
+/// Who asked for a flush.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Asker {
+    /// `POST /flush`.
+    Call(CallId),
+    /// A `flush_request`.
+    Conn {
+        /// Its connection.
+        conn: ConnId,
+        /// Echoed.
+        correlation_id: Option<String>,
+    },
+}
+
+#[derive(Debug)]
+struct Request {
+    asker: Asker,
+    /// It waits for the batches below this place.
+    below: u64,
+    since: MachineTime,
+    /// The first of [`Requests::flushes`] that ended after it came.
+    first: usize,
+}
+
+/// Who waits for a flush, and answers that are due.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    open: Vec<Request>,
+    /// Flushes that ended since the first who waits came.
+    flushes: Vec<LastFlush>,
+    /// Answers for connections; the ingest sends them.
+    pub(crate) answered: Vec<(ConnId, Option<String>, FlushResult)>,
+    /// The machine is to stop: everything is flushed as it comes.
+    pub(crate) stopping: bool,
+}
+
+impl Requests {
+    /// Adds one, who waits for all batches below the place `below`. `false` if too many wait: it has its answer then.
+    pub(crate) fn add(&mut self, asker: Asker, below: u64, cx: &mut Context<'_>) -> bool {
+        let request = Request { asker, below, since: cx.now, first: self.flushes.len() };
+        if self.open.len() < FLUSH_REQUESTS_MAX {
+            self.open.push(request);
+            return true;
+        }
+        let error = format!(
+            "expected at most {FLUSH_REQUESTS_MAX} requests that wait for a flush, and so many do: wait for the answers to \
+             those; what was acked is flushed with them"
+        );
+        let sum = FlushResult { error: Some(error), ..FlushResult::default() };
+        self.answer(request, sum, cx);
+        false
+    }
+
+    /// Whether a flush is asked for.
+    pub(crate) fn any(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// A client went away.
+    pub(crate) fn gone(&mut self, call: CallId) {
+        self.open.retain(|request| request.asker != Asker::Call(call));
+        self.forget();
+    }
+
+    /// A flush ended: all who wait take its figures.
+    pub(crate) fn flushed(&mut self, last: &LastFlush) {
+        if self.any() {
+            self.flushes.push(last.clone());
+        }
+    }
+
+    /// Answers those for whom nothing is left to do: no ready or unsaved batch below their place, and no parked table
+    /// with older events that was not tried since.
+    pub(crate) fn settle(&mut self, ingest: &Ingest, parked: &Parked, running: bool, cx: &mut Context<'_>) {
+        // While sources are being loaded, nobody knows which of their batches wait.
+        let undecided = running || ingest.is_recovering();
+        if self.open.is_empty() || (undecided && !mutant!(FlushAnsweredEarly)) {
+            return;
+        }
+        let oldest = ingest.oldest_unsettled_place();
+        let now = cx.now;
+        let waits = |request: &Request| {
+            !mutant!(FlushAnsweredEarly) && oldest.is_some_and(|place| place < request.below)
+                || parked.below(request.below).any(|(_, table)| table.retry_at <= now)
+        };
+        let (open, done): (Vec<_>, Vec<_>) = std::mem::take(&mut self.open).into_iter().partition(waits);
+        self.open = open;
+        for request in done {
+            let names: Vec<&str> = parked.below(request.below).map(|(name, _)| name).collect();
+            let mut sum = self.sum(&request);
+            if !names.is_empty() {
+                sum.success = false;
+                sum.error = Some(format!(
+                    "these tables could not be written and are parked: {}; their events are safe in the journal and are \
+                     tried again by themselves",
+                    names.join(", ")
+                ));
+            }
+            self.answer(request, sum, cx);
+        }
+        self.forget();
+    }
+
+    /// The store counts as failing: whoever waits is told, the batches are safe in the journal.
+    pub(crate) fn store_fails(&mut self, error: &str, cx: &mut Context<'_>) {
+        self.answer_all(true, cx, || {
+            format!(
+                "the store is failing ({error}); what was acked is safe in the journal and is flushed when the store is back"
+            )
+        });
+    }
+
+    /// Nothing goes on before these tables can be written: whoever waits is told.
+    pub(crate) fn held_up(&mut self, tables: &[String], error: &str, cx: &mut Context<'_>) {
+        self.answer_all(false, cx, || {
+            format!(
+                "these tables could not be written and hold up the flush: {} ({error}); what was acked is safe in the journal and \
+                 is flushed when they can be written",
+                tables.join(", ")
+            )
+        });
+    }
+
+    /// Tells all who wait that it failed, and why.
+    fn answer_all(&mut self, used_fallback: bool, cx: &mut Context<'_>, error: impl Fn() -> String) {
+        for request in std::mem::take(&mut self.open) {
+            let sum = FlushResult { success: false, used_fallback, error: Some(error()), ..self.sum(&request) };
+            self.answer(request, sum, cx);
+        }
+        self.forget();
+    }
+
+    /// What was flushed since it came.
+    fn sum(&self, request: &Request) -> FlushResult {
+        let mut sum = FlushResult { success: true, ..FlushResult::default() };
+        for last in self.flushes.iter().skip(request.first) {
+            sum.batches_flushed += last.batches;
+            sum.events_flushed += last.events;
+            sum.bytes_written += last.bytes;
+            sum.paths.extend(last.paths.iter().cloned());
+            sum.snapshots.extend(last.snapshots.iter().copied());
+        }
+        sum
+    }
+
+    /// Forgets flushes that nobody counts who still waits.
+    fn forget(&mut self) {
+        let first = self.open.iter().map(|request| request.first).min().unwrap_or(self.flushes.len());
+        self.flushes.drain(..first);
+        for request in &mut self.open {
+            request.first -= first;
+        }
+    }
+
+    fn answer(&mut self, request: Request, mut sum: FlushResult, cx: &mut Context<'_>) {
+        sum.duration_ms = cx.now.since_ms(request.since);
+        match request.asker {
+            Asker::Call(call) => {
+                let status = if sum.success { 200 } else { 503 };
+                let answer = Answer::json(status, &sum);
+                cx.out.push(Command::Respond { call, head: answer.head, body: answer.body });
+            }
+            Asker::Conn { conn, correlation_id } => self.answered.push((conn, correlation_id, sum)),
+        }
+    }
+}

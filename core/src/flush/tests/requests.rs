@@ -1,0 +1,190 @@
+//! Who asks for a flush, or for the machine to stop, is answered: with what was done, or with what is in the way.
+
+use super::host::{Host, config, outage};
+use crate::config::Config;
+use crate::event::{ConnId, Event, Frame};
+use crate::limits::FLUSH_REQUESTS_MAX;
+use crate::wire::server::{CircuitBreakerState, FlushResult};
+
+/// The answer to `POST /flush`, which comes within a minute.
+fn ask(host: &mut Host) -> (u16, FlushResult) {
+    host.request("POST", "/flush");
+    host.pass(60_000);
+    let (status, body) = host.answers.pop().expect("an answer");
+    (status, serde_json::from_slice(&body).expect("a flush result"))
+}
+
+/// Table `bad` takes no writes, and has as much parked as it may have; more waits behind it.
+fn held_up() -> Host {
+    let mut host = outage(Config { max_parked_bytes: 2_000, ..config() });
+    for number in 1..=4 {
+        host.send(1, number, &["bad", "good"]);
+        host.pass(12_000);
+    }
+    assert_eq!(host.parked(), [("bad".to_owned(), 2)], "the third has no room");
+    host
+}
+
+#[test]
+fn one_who_asks_is_told_which_table_holds_up_the_flush() {
+    let mut host = held_up();
+    let (status, result) = ask(&mut host);
+    assert_eq!((status, result.success, result.events_flushed), (503, false, 0));
+    let error = result.error.expect("a reason");
+    assert!(error.contains("hold up the flush") && error.contains("bad") && error.contains("no access"), "{error}");
+}
+
+#[test]
+fn what_holds_up_the_flush_is_tried_at_once_for_one_who_asks() {
+    let mut host = held_up();
+    host.pass(120_000);
+    host.broken.clear();
+    let before = host.now;
+    host.request("POST", "/flush");
+    assert_eq!((host.now, host.mark(1)), (before, 4));
+    host.check("bad", &[("s1", 10), ("s1", 20), ("s1", 30), ("s1", 40)]);
+    host.pass(3_000);
+    assert_eq!(host.answers.pop().map(|(status, _)| status), Some(200));
+}
+
+#[test]
+fn stopping_does_not_wait_for_a_table_that_holds_up_the_flush() {
+    let mut host = held_up();
+    host.step(Event::Shutdown);
+    host.pass(2_000);
+    assert!(host.stopped);
+}
+
+#[test]
+fn a_table_that_is_damaged_and_alone_keeps_nobody_waiting() {
+    let mut host = Host::new(config());
+    host.connect(1);
+    host.send(1, 1, &["bad"]);
+    host.pass(20_000);
+    let keys: Vec<String> = host.store.keys().filter(|key| key.ends_with(".metadata.json")).cloned().collect();
+    keys.iter().for_each(|key| drop(host.store.insert(key.clone(), "{}".into())));
+    host.restart();
+    host.connect(1);
+    host.send(1, 2, &["bad"]);
+    let (status, result) = ask(&mut host);
+    assert_eq!((status, result.success, host.parked()), (503, false, vec![]));
+    assert!(result.error.is_some_and(|error| error.contains("hold up the flush: bad (")));
+    host.step(Event::Shutdown);
+    host.pass(2_000);
+    assert!(host.stopped);
+}
+
+#[test]
+fn stopping_waits_for_hints_that_cannot_be_written_no_longer_than_their_patience() {
+    let mut host = Host::new(config());
+    host.broken = vec!["version-hint"];
+    host.connect(1);
+    host.send(1, 1, &["good"]);
+    host.step(Event::Shutdown);
+    host.pass(2_000);
+    assert!(!host.stopped, "a reader by path may see it yet");
+    host.pass(1_500);
+    assert!(host.stopped);
+}
+
+#[test]
+fn stopping_does_not_wait_for_a_store_that_was_away_since_the_start() {
+    let mut host = Host::new(config());
+    host.connect(1);
+    host.send(1, 1, &["good"]);
+    host.pass(20_000);
+    host.restart();
+    host.broken = vec!["warehouse/"];
+    host.unreadable = vec!["dolake.json"];
+    host.pass(20_000);
+    host.step(Event::Shutdown);
+    host.pass(4_000);
+    assert!(host.stopped);
+}
+
+#[test]
+fn one_who_asks_is_told_that_the_store_was_away_since_the_start() {
+    let mut host = Host::new(config());
+    host.broken = vec!["dolake.json", "warehouse/"];
+    host.connect(1);
+    host.send(1, 1, &["good"]);
+    let (status, result) = ask(&mut host);
+    assert_eq!((status, result.success, result.used_fallback), (503, false, true));
+    assert!(result.error.is_some_and(|error| error.contains("the store is failing (the store's marker: no access)")));
+    assert_eq!(host.status().circuit_breaker, CircuitBreakerState::Open);
+
+    host.broken.clear();
+    host.pass(60_000);
+    assert_eq!((host.status().circuit_breaker, host.mark(1)), (CircuitBreakerState::Closed, 1));
+}
+
+#[test]
+fn what_was_due_while_the_journal_refused_a_plan_begins_when_it_takes_writes_again() {
+    let due: [fn(&mut Host); 2] = [|host| host.request("POST", "/flush"), |host| host.step(Event::Shutdown)];
+    for ask in due {
+        let mut host = Host::new(Config::default());
+        host.connect(1);
+        host.send(1, 1, &["good"]);
+        host.are_plans_refused = true;
+        ask(&mut host);
+        host.are_plans_refused = false;
+        assert_eq!(host.mark(1), 0);
+        let deadline = host.lake.deadline().expect("a flush is due");
+        assert_eq!((deadline.why, deadline.after_ms <= 1_000), ("journal retry", true));
+        host.pass(1_500);
+        assert_eq!(host.mark(1), 1);
+    }
+}
+
+#[test]
+fn more_requests_than_may_wait_are_answered_at_once_and_the_others_with_what_was_flushed() {
+    let mut host = Host::new(config());
+    host.connect(1);
+    host.send(1, 1, &["good", "other"]);
+    host.are_commits_slow = true;
+    host.pass(2_000);
+    for _ in 0..FLUSH_REQUESTS_MAX {
+        host.request("POST", "/flush");
+    }
+    assert_eq!(host.answers.len(), 0);
+    let request = r#"{"type":"flush_request","timestamp":0,"sourceDoId":"s1","reason":"manual"}"#;
+    for _ in 0..10 {
+        host.step(Event::Received { conn: ConnId(1), frame: Frame::Text(request.into()) });
+    }
+    assert_eq!(host.flushed.len(), 10);
+    for result in &host.flushed {
+        assert!(!result.success && result.error.as_ref().is_some_and(|error| error.contains("at most 1000 requests")));
+    }
+    host.request("POST", "/flush");
+    assert_eq!(host.answers.pop().map(|(status, _)| status), Some(503));
+
+    host.are_commits_slow = false;
+    host.end_saves();
+    host.pass(3_000);
+    assert_eq!(host.answers.len(), FLUSH_REQUESTS_MAX);
+    for (status, body) in &host.answers {
+        let result: FlushResult = serde_json::from_slice(body).expect("a flush result");
+        let figures = (result.batches_flushed, result.events_flushed, result.paths.len(), result.snapshots.len());
+        assert_eq!((*status, result.success, figures), (200, true, (1, 2, 2, 2)));
+    }
+}
+
+#[test]
+fn one_who_came_later_is_told_of_later_flushes_only() {
+    let mut host = Host::new(Config { flush_threshold_bytes: 1, ..config() });
+    host.connect(1);
+    host.are_commits_slow = true;
+    host.send(1, 1, &["good"]);
+    host.send(1, 2, &["good"]);
+    host.request("POST", "/flush");
+    host.end_saves();
+    host.request("POST", "/flush");
+    host.are_commits_slow = false;
+    host.end_saves();
+    host.pass(3_000);
+    let flushed = host.answers.iter().map(|(status, body)| {
+        let result: FlushResult = serde_json::from_slice(body).expect("a flush result");
+        (*status, result.batches_flushed)
+    });
+    assert_eq!(flushed.collect::<Vec<_>>(), [(200, 2), (200, 1)]);
+}
