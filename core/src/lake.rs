@@ -285,17 +285,16 @@ impl Rooms {
         self.identity.is_settled() && !self.ingest.is_recovering()
     }
 
-    /// Tables that are held back get one more try.
     fn shutdown(&mut self, now: MachineTime) {
         self.stopping = true;
-        self.flusher.hurry(now);
+        self.flusher.stop(now);
         self.ingest.stopping = true;
-        self.flusher.requests.stopping = true;
     }
 
     /// Whether nothing is left that stopping should wait for. What the store does not take the journal keeps.
     fn may_stop(&self, now: MachineTime) -> bool {
-        let flushed = !self.flusher.is_running() && !self.flusher.hints_may_follow(now);
+        let hinted = !self.flusher.hints.are_on_their_way() && !self.flusher.hints_may_follow(now);
+        let flushed = !self.flusher.is_running() && hinted;
         let saved = self.ingest.oldest_flight().is_none();
         let nothing_due = self.ingest.buffer.ready().batches == 0 && !self.flusher.parked.is_due(now);
         let empty = nothing_due || !self.identity.is_settled();

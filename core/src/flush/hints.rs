@@ -21,8 +21,9 @@ use crate::time::MachineTime;
 /// R2 takes one write a second to one key.
 const INTERVAL_MS: u64 = 1_000;
 
-/// How long whoever asked for a flush waits for its hints, so that a reader by path sees what the answer speaks of.
-pub(crate) const HINT_PATIENCE_MS: u64 = 3 * INTERVAL_MS;
+/// How long whoever asked for a flush, or for the machine to stop, waits for hints, so that a reader by path sees what the
+/// answer speaks of.
+const HINT_PATIENCE_MS: u64 = 3 * INTERVAL_MS;
 
 #[derive(Debug)]
 struct Hint {
@@ -84,6 +85,18 @@ impl Hints {
         ok && hint.wanted.is_none()
     }
 
+    /// What failed and waits for its next try is tried soon.
+    pub(crate) fn hurry(&mut self, now: MachineTime) {
+        for hint in self.hints.values_mut() {
+            hint.not_before = hint.not_before.min(now.after_ms(INTERVAL_MS));
+        }
+    }
+
+    /// Whether a write is on its way. It ends by itself.
+    pub(crate) fn are_on_their_way(&self) -> bool {
+        self.hints.values().any(|hint| hint.writing.is_some())
+    }
+
     /// Whether nothing is left to write.
     pub(crate) fn is_settled(&self) -> bool {
         self.hints.values().all(|hint| hint.wanted.is_none() && hint.writing.is_none())
@@ -97,9 +110,14 @@ impl Hints {
 }
 
 impl Flusher {
-    /// Whether hints of the last flush are still on their way, and worth waiting for.
+    /// Whether hints are still to be written, and worth waiting for.
     pub(crate) fn hints_may_follow(&self, now: MachineTime) -> bool {
-        !self.hints.is_settled() && now < self.last_flush.after_ms(HINT_PATIENCE_MS)
+        !self.hints.is_settled() && now < self.hint_patience()
+    }
+
+    /// Until when hints are waited for.
+    pub(crate) fn hint_patience(&self) -> MachineTime {
+        self.last_flush.max(self.requests.stopping.unwrap_or_default()).after_ms(HINT_PATIENCE_MS)
     }
 
     /// Writes the hints again that a former life may have left unwritten.

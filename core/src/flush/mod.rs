@@ -186,6 +186,13 @@ impl Flusher {
         }
     }
 
+    /// The machine is to stop: everything gets one more try.
+    pub(crate) fn stop(&mut self, now: MachineTime) {
+        self.requests.stopping.get_or_insert(now);
+        self.hurry(now);
+        self.hints.hurry(now);
+    }
+
     /// Answers those who wait for a flush that does not go on, once what they asked for was tried.
     pub(crate) fn answer_held_up(&mut self, cx: &mut Context<'_>) {
         let tables = if self.requests.any() { self.held_up_by() } else { Vec::new() };
@@ -307,10 +314,9 @@ impl Flusher {
         let retry = retries.min().map(|due| (due, "store retry"));
         let begin = self.next_beginning(now, ingest, config).filter(|_| may_flush && !self.is_running());
         let hint = self.hints.deadline().map(|due| (due, "version hint")).filter(|_| may_flush);
-        let patience = self.last_flush.after_ms(hints::HINT_PATIENCE_MS);
-        let is_waited_for = self.requests.any() || self.requests.stopping;
+        let is_waited_for = self.requests.any() || self.requests.stopping.is_some();
         let waits_for_hints = is_waited_for && !self.is_running() && self.hints_may_follow(now);
-        let answer = waits_for_hints.then_some((patience, "flush answer"));
+        let answer = waits_for_hints.then_some((self.hint_patience(), "flush answer"));
         [retry, begin, hint, answer].into_iter().flatten().min()
     }
 

@@ -107,7 +107,7 @@ impl Flusher {
         let threshold_bytes = config.flush_threshold_bytes.min(config.max_buffer_size / 2);
         let age = ingest.buffer.oldest_ready().map_or(0, |arrived| now.since_ms(arrived));
         let reasons = [
-            (self.requests.stopping, Reason::Shutdown),
+            (self.requests.stopping.is_some(), Reason::Shutdown),
             (self.requests.any(), Reason::Asked),
             (ready.events >= config.flush_threshold_events, Reason::Events),
             (ready.bytes >= threshold_bytes, Reason::Bytes),

@@ -47,8 +47,8 @@ pub(crate) struct Requests {
     flushes: Vec<LastFlush>,
     /// Answers for connections; the ingest sends them.
     pub(crate) answered: Vec<(ConnId, Option<String>, FlushResult)>,
-    /// The machine is to stop: everything is flushed as it comes.
-    pub(crate) stopping: bool,
+    /// Since when the machine is to stop: everything is flushed as it comes.
+    pub(crate) stopping: Option<MachineTime>,
 }
 
 impl Requests {

@@ -88,6 +88,19 @@ fn stopping_waits_for_hints_that_cannot_be_written_no_longer_than_their_patience
 }
 
 #[test]
+fn stopping_tries_a_hint_once_more_that_could_not_be_written() {
+    let mut host = Host::new(config());
+    host.broken = vec!["version-hint"];
+    host.connect(1);
+    host.send(1, 1, &["good"]);
+    host.pass(600_000);
+    host.broken.clear();
+    host.step(Event::Shutdown);
+    host.pass(1_500);
+    assert!(host.stopped && host.store.contains_key("warehouse/default/good/metadata/version-hint.text"));
+}
+
+#[test]
 fn stopping_does_not_wait_for_a_store_that_was_away_since_the_start() {
     let mut host = Host::new(config());
     host.connect(1);
