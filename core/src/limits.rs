@@ -51,6 +51,9 @@ pub const JOURNAL_CHUNK_BYTES: usize = 1 << 20;
 /// restart: 810 to 940 of a Durable Object's linear memory, 1,150 to 1,330 of a server's resident memory.
 pub const BATCH_MEMORY_BYTES: u64 = 1_024;
 
+/// `connect`s of one connection that wait for their source to be read from the journal. A producer says one.
+pub const CONNECTS_WAITING_MAX: usize = 16;
+
 /// Hashes of accepted batches that are kept for each source, to tell a duplicate from an impostor.
 pub const HASHES_PER_SOURCE_MAX: usize = 1_000;
 

@@ -14,7 +14,7 @@ use crate::ingest::source::{Arrival, Opening, Refusal, Refused as RefusedBatch, 
 use crate::ingest::{Arrived, Ingest, Input, Origin, RefusedBefore, Reload, Slot};
 use crate::journal::Family;
 use crate::journal::rows::source_key;
-use crate::limits::BATCH_MEMORY_BYTES;
+use crate::limits::{BATCH_MEMORY_BYTES, CONNECTS_WAITING_MAX};
 use crate::pending::Pending;
 use crate::wire::batch::CdcBatch;
 use crate::wire::client::{ClientMessage, Connect};
@@ -167,7 +167,14 @@ impl Ingest {
     /// A source is not at hand yet: what is to wait for it, if anything. Memory is not for those who send while the journal
     /// cannot be read.
     pub(super) fn admit_to_wait(&mut self, input: Input, cx: &mut Context<'_>) -> Option<Input> {
-        let Input::Batch(arrived) = input else { return Some(input) };
+        let arrived = match input {
+            Input::Batch(arrived) => arrived,
+            Input::Connect(conn, _, ref connect) if self.connects_waiting(conn, connect) >= CONNECTS_WAITING_MAX => {
+                self.conns.shut(conn, "too many connects wait for their source to be read from the journal", cx.out);
+                return None;
+            }
+            Input::Connect(..) | Input::Refused(_) => return Some(input),
+        };
         if self.may_wait(&arrived, cx) {
             self.waiting_memory += arrived.memory_bytes();
             return Some(Input::Batch(arrived));
@@ -196,6 +203,15 @@ impl Ingest {
                     by_post: true,
                 }))
             }
+        }
+    }
+
+    /// How many of a connection's `connect`s wait for the source that this one names, too.
+    fn connects_waiting(&self, conn: ConnId, connect: &Connect) -> usize {
+        let is_of_conn = |other: &&Input| matches!(other, Input::Connect(of, ..) if *of == conn);
+        match self.sources.get(&connect.source_do_id) {
+            Some(Slot::Loading(waiting)) => waiting.iter().filter(is_of_conn).count(),
+            Some(Slot::Ready(_)) | None => 0,
         }
     }
 

@@ -37,6 +37,8 @@ pub(super) struct Host {
     pub(super) attachments: BTreeMap<ConnId, Bytes>,
     /// Marks that each connection's source was sent.
     pub(super) marks: BTreeMap<ConnId, u64>,
+    /// Connections that were closed.
+    pub(super) closed: Vec<ConnId>,
     /// Batches that were acked: source and number.
     pub(super) acked: BTreeSet<(u64, u64)>,
     /// How many were refused for now.
@@ -87,6 +89,7 @@ impl Host {
             unreadable: Vec::new(),
             attachments: BTreeMap::new(),
             marks: BTreeMap::new(),
+            closed: Vec::new(),
             acked: BTreeSet::new(),
             nacked: 0,
             refused: Vec::new(),
@@ -176,7 +179,11 @@ impl Host {
                 self.attachments.insert(conn, bytes);
                 return None;
             }
-            Command::Ready | Command::Close { .. } | Command::ReadMore { .. } => return None,
+            Command::Close { conn, .. } => {
+                self.closed.push(conn);
+                return None;
+            }
+            Command::Ready | Command::ReadMore { .. } => return None,
             Command::Save { op, writes }
                 if self.are_commits_slow && is_commit(&writes) || self.are_batches_slow && is_batch(&writes) =>
             {

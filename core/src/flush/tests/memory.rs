@@ -34,6 +34,21 @@ fn send_much(host: &mut Host) {
     }
 }
 
+/// Source s1 introduces itself.
+fn connect(conn: u64) -> Event {
+    let connect = ClientMessage::Connect(Connect {
+        timestamp: 0,
+        correlation_id: None,
+        source_do_id: "s1".to_owned(),
+        source_epoch: None,
+        source_shard_name: None,
+        last_ack_sequence: 0,
+        protocol_version: PROTOCOL_VERSION,
+        capabilities: Capabilities::default(),
+    });
+    Event::Received { conn: ConnId(conn), frame: Frame::Text(connect.to_frame()) }
+}
+
 #[test]
 fn batches_that_wait_for_their_source_are_refused_where_memory_holds_no_more() {
     let mut host = Host::new(small());
@@ -44,6 +59,20 @@ fn batches_that_wait_for_their_source_are_refused_where_memory_holds_no_more() {
     host.pass(2_000);
     assert_eq!((host.acked.len() as u64 + host.nacked, host.acked.contains(&(1, 1))), (200, true));
     assert!(host.nacked > 150, "{} of 2 MB waited in a quarter of 1 MiB", 200 - host.nacked);
+}
+
+#[test]
+fn a_connection_that_says_connect_again_and_again_while_its_source_cannot_be_read_is_closed() {
+    let mut host = Host::new(config());
+    host.is_journal_mute = true;
+    host.connect(1);
+    for _ in 0..14 {
+        host.step(connect(1));
+    }
+    assert!(host.closed.is_empty());
+    host.step(connect(1));
+    host.step(connect(1));
+    assert_eq!(host.closed, [ConnId(1)]);
 }
 
 #[test]
@@ -104,19 +133,8 @@ fn a_connection_that_does_not_read_is_closed_though_it_says_connect_again_and_ag
     host.step(Event::Opened { conn: ConnId(7), peer: Peer::default(), attachment: None });
     let (mut unread, mut is_closed) = (0, false);
     for _ in 0..60 {
-        let connect = ClientMessage::Connect(Connect {
-            timestamp: 0,
-            correlation_id: None,
-            source_do_id: "s1".to_owned(),
-            source_epoch: None,
-            source_shard_name: None,
-            last_ack_sequence: 0,
-            protocol_version: PROTOCOL_VERSION,
-            capabilities: Capabilities::default(),
-        });
         let mut commands = Commands::new();
-        let frame = Frame::Text(connect.to_frame());
-        host.lake.step(Timestamp(host.now), Event::Received { conn: ConnId(7), frame }, &mut commands);
+        host.lake.step(Timestamp(host.now), connect(7), &mut commands);
         for command in commands {
             if let Command::Send { conn: ConnId(7), frame } = command {
                 unread += frame.len();

@@ -202,6 +202,10 @@ impl Source {
     /// A refused batch will never come: as if a later one had passed over it.
     fn give_up(&mut self, awaited: &Awaited) {
         let Some(index) = self.find(&awaited.epoch) else { return };
+        if self.epochs[index].closed.len() >= CLOSED_RANGES_MAX {
+            // Nothing of its epoch is taken any more that could pass over it.
+            return;
+        }
         let batches = awaited.is_numbered().then_some((awaited.number, awaited.number));
         if !awaited.is_unread() {
             self.pass_over(index, Gap { events: awaited.events, batches });

@@ -40,6 +40,20 @@ fn the_oldest_of_many_that_were_refused_for_good_is_named_and_never_a_duplicate(
 }
 
 #[test]
+fn what_is_given_up_has_a_limit_after_which_the_source_is_to_send_another_epoch() {
+    let mut lab = begun();
+    for number in 2..=11_000 {
+        refuse(&mut lab, "e", number, (number * 10, number * 10 + 8), false);
+    }
+    assert_eq!(lab.source.epochs[0].closed.len(), 10_000);
+    for (number, first) in [(20_000, 200_000), (2, 20), (10_500, 105_000), (20_001, 20)] {
+        let answer = lab.send_as(sparse("e", number, (first, first + 8)));
+        assert!(answer.starts_with("never: "), "{number}: {answer}");
+    }
+    assert_eq!(lab.send_as(sparse("f", 1, (1, 10))), "taken 10");
+}
+
+#[test]
 fn starts_that_were_refused_and_abandoned_leave_room_for_those_of_the_present_epoch() {
     let mut lab = begun();
     for n in 0..256_u64 {
