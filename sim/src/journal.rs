@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use dolake_core::command::{Key, Write};
+use dolake_core::journal::rows::FLUSH_KEY;
 use dolake_core::journal::{BATCH_RANGE, CONTROL_RANGE, Saved};
 
 use crate::truth::Uid;
@@ -115,6 +116,11 @@ impl Journal {
     /// The garbage log.
     pub fn garbage(&self) -> impl Iterator<Item = (&Key, &Bytes)> {
         self.entries.range(Bytes::from_static(b"g/")..Bytes::from_static(b"g0"))
+    }
+
+    /// The entry that names the flush under way, once there was one.
+    pub fn flush_row(&self) -> Option<&Bytes> {
+        self.entries.get(FLUSH_KEY)
     }
 
     /// Whether it holds no batch.

@@ -11,8 +11,8 @@ use crate::time::{MachineTime, Timestamp};
 
 /// Who the lake is and what wrote the journal.
 pub(crate) const LAKE_KEY: &[u8] = b"c/lake";
-/// Flush numbers and the flush under way.
-pub(crate) const FLUSH_KEY: &[u8] = b"c/flush";
+/// Flush numbers and the flush under way: see [`attempt_under_way`].
+pub const FLUSH_KEY: &[u8] = b"c/flush";
 /// Settings that were changed at run time.
 pub(crate) const SETTINGS_KEY: &[u8] = b"c/settings";
 
@@ -66,6 +66,16 @@ impl GarbageRow {
     pub fn decode(key: &[u8], value: &[u8]) -> Result<GarbageRow, RestoreError> {
         journal::decode(key, value)
     }
+}
+
+/// The flush under way and its last attempt, whose names may stand in the store without being live, from the journal's
+/// entry [`FLUSH_KEY`]. An attempt of 0 has written nothing. The next attempt, or life, notes it as garbage.
+///
+/// # Errors
+/// Another version, or bytes that no release wrote.
+pub fn attempt_under_way(value: &[u8]) -> Result<(u64, u32), RestoreError> {
+    let row: FlushRow = journal::decode(FLUSH_KEY, value)?;
+    Ok((row.flush, row.attempt))
 }
 
 impl FlushRow {
