@@ -86,6 +86,8 @@ mutants! {
     FlushAboveHole,
     /// A batch that filled a hole takes effect after those above it (3).
     FilledHoleLast,
+    /// Batches of several sources take effect as they became ready, not by their place in the journal (3).
+    ReadinessIsOrder,
     /// A hole is never given up (7).
     HoleNeverCloses,
     /// A hole is given up as soon as it is seen (4).
@@ -112,6 +114,8 @@ mutants! {
     FormerLifeBelieved,
     /// One's own earlier success (412) at the store's marker counts as another lake's (7).
     OwnMarkerForeign,
+    /// A store without a marker is claimed by a journal that has tables elsewhere (5).
+    UnmarkedStoreClaimed,
     /// A clock that jumped back stands until it is where it was (7).
     ClockStandsAfterJumpBack,
     /// A clock that jumps ahead counts in full: holes close hours early (4).
@@ -208,6 +212,8 @@ mutants! {
     SparseRestForgotten,
     /// Of a sparse source, a batch that could not be read is forgotten: repaired, it is called a duplicate (1).
     UnreadBatchForgotten,
+    /// A request that was refused unread is not taken for one of the epoch that begins after it (4).
+    UnnamedBatchForgotten,
     // The producer's machine.
     /// A lost connection counts as delivered what was sent on it (4).
     ProducerDropsWindow,

@@ -2,7 +2,7 @@
 //!
 //! What was saved survives everything. It also knows, without asking the machine, which made-up events it holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use dolake_core::command::{Key, Write};
@@ -18,6 +18,9 @@ pub struct Journal {
     uids: BTreeMap<Key, Vec<Uid>>,
     /// In how many entries an event is.
     held: BTreeMap<Uid, u32>,
+    /// By uid ([`Journal::places`]).
+    places: Vec<Option<(u64, u64)>>,
+    ever_parked: BTreeSet<Uid>,
     buffered_bytes: u64,
 }
 
@@ -38,6 +41,7 @@ impl Journal {
                         for uid in &uids {
                             *self.held.entry(*uid).or_default() += 1;
                         }
+                        self.note_places(key, &uids);
                         self.uids.insert(key.clone(), uids);
                     }
                     let former = self.entries.insert(key.clone(), value.clone());
@@ -96,6 +100,29 @@ impl Journal {
                 }
             }
         }
+    }
+
+    fn note_places(&mut self, key: &Key, uids: &[Uid]) {
+        let Some(place) = key.strip_prefix(&[b'b', 0]).and_then(|rest| rest.first_chunk()) else {
+            return self.ever_parked.extend(uids);
+        };
+        let place = u64::from_be_bytes(*place);
+        for uid in uids {
+            let at = *uid as usize;
+            self.places.resize(self.places.len().max(at + 1), None);
+            let (first, last) = self.places[at].unwrap_or((place, place));
+            self.places[at] = Some((first.min(place), last.max(place)));
+        }
+    }
+
+    /// The first and the last place under which an event was ever accepted; none of one that came before a saved state.
+    pub fn places(&self, uid: Uid) -> Option<(u64, u64)> {
+        self.places.get(uid as usize).copied().flatten()
+    }
+
+    /// Whether an event was ever parked.
+    pub fn was_parked(&self, uid: Uid) -> bool {
+        self.ever_parked.contains(&uid)
     }
 
     /// Whether it holds a batch with this event, whether or not all of the batch was taken.

@@ -60,7 +60,8 @@ impl LakeView {
                 return Err(format!("table {name}: data file {gone} was live and is gone"));
             }
             for file in table.files.difference(&former.files) {
-                self.take(store, file, &name, truth).map_err(|error| format!("table {name}, {file}: {error}"))?;
+                self.take(store, file, &name, (truth, journal))
+                    .map_err(|error| format!("table {name}, {file}: {error}"))?;
             }
             self.tables.insert(key.to_vec(), table);
             self.metadata.insert(key.to_vec(), (name, pointer.metadata_location));
@@ -75,7 +76,14 @@ impl LakeView {
     }
 
     /// Checks the rows of a new data file.
-    fn take(&mut self, store: &Store, file: &str, table: &str, truth: &Truth) -> Result<(), String> {
+    fn take(
+        &mut self,
+        store: &Store,
+        file: &str,
+        table: &str,
+        (truth, journal): (&Truth, &Journal),
+    ) -> Result<(), String> {
+        let mut turns = Turns::default();
         for row in reader::rows(store, file)? {
             let uid = check_row(&row, table, truth)?;
             if !self.events.insert(uid) {
@@ -89,6 +97,10 @@ impl LakeView {
                 }
             }
             self.fresh.push(uid);
+            // What is parked takes effect with the flush that parked it.
+            if !truth.applies_each && !journal.was_parked(uid) {
+                turns.take(uid, truth, journal)?;
+            }
             let event = &truth.events[uid as usize];
             let last = self.last.insert((table.to_owned(), event.stream), event.sequence);
             if last.is_some_and(|last| last >= event.sequence) && !truth.applies_each {
@@ -112,6 +124,38 @@ impl LakeView {
     pub fn named(&self) -> BTreeSet<&str> {
         let lists = self.tables.values().flat_map(|table| &table.lists);
         lists.flat_map(|list| &self.cache.manifests[list]).map(|(key, _, _)| key.as_str()).collect()
+    }
+}
+
+/// The order of one file's rows between sources: that of their places in the journal. An event takes effect with the place of
+/// one before it in its source if that is higher, for it filled a hole then.
+#[derive(Debug, Default)]
+struct Turns {
+    /// The row with the highest place of its own so far.
+    latest: Option<(u64, Uid)>,
+    /// By stream: how many of its batches were looked at, and the highest place among them.
+    highest: BTreeMap<usize, (usize, u64)>,
+}
+
+impl Turns {
+    fn take(&mut self, uid: Uid, truth: &Truth, journal: &Journal) -> Result<(), String> {
+        let event = &truth.events[uid as usize];
+        let (Some((first, last)), Some(&batch)) = (journal.places(uid), event.batches.last()) else { return Ok(()) };
+        let (seen, highest) = self.highest.entry(event.stream).or_default();
+        let batches = &truth.streams[event.stream].batches;
+        for uid in batches[(*seen).min(batch + 1)..=batch].iter().flat_map(|batch| &batch.events) {
+            *highest = journal.places(*uid).map_or(*highest, |(_, last)| last.max(*highest));
+        }
+        *seen = (*seen).max(batch + 1);
+        let turn = last.max(*highest);
+        if let Some((place, other)) = self.latest.filter(|(place, _)| *place > turn) {
+            let (uid, other) = (describe(uid, truth), describe(other, truth));
+            return Err(format!(
+                "event {uid} has place {turn} in the journal and comes after event {other} with {place}"
+            ));
+        }
+        self.latest = self.latest.max(Some((first, uid)));
+        Ok(())
     }
 }
 
@@ -216,4 +260,48 @@ fn same(seen: &mut [(String, Value)], expected: &mut [(String, Value)]) -> bool 
     let equal = |a: &Value, b: &Value| a == b || ((a.is_f64() || b.is_f64()) && a.as_f64() == b.as_f64());
     seen.len() == expected.len()
         && seen.iter().zip(expected).all(|((path, value), (name, wanted))| path == name && equal(value, wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    use dolake_core::command::Write;
+
+    use super::*;
+    use crate::plan::Plan;
+    use crate::rng::Rng;
+
+    /// Two sources, each with a batch of one event at each of these places.
+    fn accepted(places: &[[u64; 2]]) -> (Truth, Journal) {
+        let (mut truth, mut journal, mut rng) = (Truth::default(), Journal::default(), Rng::new(1, "test"));
+        let plan = Plan { batch_events_max: 1, ..Plan::calm() };
+        let streams = ["a", "b"].map(|source| truth.open(source.to_owned(), "e1".to_owned()));
+        // No batch begins with an event 0 beside its own.
+        streams.iter().for_each(|stream| truth.streams[*stream].is_unnumbered = true);
+        for (stream, place) in places.iter().flat_map(|places| streams.iter().zip(places)) {
+            let batch = truth.make(*stream, &plan, 0, &mut rng);
+            let events = truth.events_json(&truth.streams[*stream].batches[batch].events);
+            let key = [&[b'b', 0][..], &place.to_be_bytes(), &[0, 0]].concat();
+            journal.apply(&[Write::Put(key.into(), events.into())]);
+        }
+        (truth, journal)
+    }
+
+    fn check(places: &[[u64; 2]], rows: &[Uid]) -> Result<(), String> {
+        let (truth, journal) = accepted(places);
+        let mut turns = Turns::default();
+        rows.iter().try_for_each(|uid| turns.take(*uid, &truth, &journal))
+    }
+
+    #[test]
+    fn rows_of_several_sources_are_in_the_order_of_their_places() {
+        assert_eq!(check(&[[0, 1], [2, 3]], &[0, 1, 2, 3]), Ok(()));
+        let error = check(&[[0, 1], [2, 3]], &[0, 3, 2]).expect_err("3 is before 2");
+        assert!(error.contains("has place 2 in the journal and comes after event 3"), "{error}");
+    }
+
+    #[test]
+    fn what_fills_a_hole_stands_with_those_above_it_only() {
+        assert_eq!(check(&[[5, 1], [2, 3]], &[1, 3, 0, 2]), Ok(()), "event 2 takes its turn after 0");
+        assert!(check(&[[5, 1], [2, 3]], &[0, 1]).is_err(), "event 1 has nothing below it");
+    }
 }

@@ -59,3 +59,22 @@ fn a_batch_that_fills_a_hole_takes_effect_before_those_above_it_and_after_what_o
     host.send(2, 2, &["good"]);
     assert_eq!(planned(&mut host), [0, 2, 3, 1, 4]);
 }
+
+#[test]
+fn a_batch_that_brings_nothing_new_does_not_hold_up_its_source_after_a_restart() {
+    let mut host = host();
+    let mut send = |source, number, sequence: u64| {
+        let body = format!(
+            r#"{{"sourceEpoch": "e", "sequenceNumber": {number}, "events": [{{"sequence": {sequence}, "timestamp": 1,
+                "operation": "INSERT", "table": "good", "rowId": "r", "after": {{"n": {sequence}}}}}]}}"#
+        );
+        assert_eq!(host.post(source, &body), 200, "{body}");
+    };
+    send(1, 1, 10);
+    send(1, 2, 20);
+    send(2, 1, 10);
+    send(1, 3, 10);
+    host.restart();
+    let places = planned(&mut host);
+    assert!(places.iter().position(|place| *place == 1) < places.iter().position(|place| *place == 2), "{places:?}");
+}
