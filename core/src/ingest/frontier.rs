@@ -87,6 +87,11 @@ impl ClosedGaps {
         self.batches.insert((number, number));
     }
 
+    /// A batch came after all.
+    pub fn remove_batch(&mut self, number: u64) {
+        self.batches.remove(&(number, number));
+    }
+
     /// The range of events that were given up together with this one, if it was.
     pub fn find(&self, event: u64) -> Option<(u64, u64)> {
         let after = self.events.partition_point(|range| range.0 <= event);

@@ -80,6 +80,28 @@ fn one_in_a_format_that_is_not_taken() {
 }
 
 #[test]
+fn the_first_of_all_in_a_format_that_is_not_taken() {
+    let mut host = Host::new(config());
+    begin(&mut host, 12, 2, &[("content-encoding", "gzip")]);
+    assert_eq!(answer(&mut host), 501);
+    assert_eq!(post(&mut host, 3), 200);
+    check_again(&mut host, 2);
+}
+
+#[test]
+fn the_first_of_a_new_epoch_in_a_format_that_is_not_taken() {
+    let mut host = begun();
+    begin(&mut host, 12, 2, &[("content-encoding", "gzip")]);
+    assert_eq!(answer(&mut host), 501);
+    let of_f = |number| body(&event(number, 1)).replace(r#""e""#, r#""f""#);
+    assert_eq!(host.post(1, &of_f(3)), 200);
+    assert_ne!(host.post(1, &of_f(2)), 200, "nothing says that it is a duplicate");
+    host.restart();
+    assert_ne!(host.post(1, &of_f(1)), 200, "nor after a restart");
+    assert_eq!(host.post(1, &of_f(4)), 200);
+}
+
+#[test]
 fn one_that_comes_beside_another_is_awaited() {
     let mut host = Host::new(config());
     host.are_batches_slow = true;

@@ -126,6 +126,10 @@ impl Source {
     /// Answers a batch. Only [`Source::issued`] takes it up.
     pub fn arrive(&mut self, arrival: &Arrival<'_>, now: MachineTime, rules: &Rules) -> Verdict {
         self.count(now);
+        if arrival.opening.sparse && self.find(arrival.epoch).is_none() && !mutant!(UnnamedBatchForgotten) {
+            self.unsaved |= self.awaited.take_unnamed(arrival.epoch);
+            self.make_room(now, rules);
+        }
         let verdict = self.judge(arrival, now, rules);
         match &verdict {
             Verdict::Take(take) if mutant!(SeenBeforeBufferCheck) => {
@@ -192,6 +196,11 @@ impl Source {
         }
         self.awaited.insert(awaited);
         self.unsaved = true;
+        self.make_room(now, rules);
+    }
+
+    /// Gives up one of the refused batches, if too many are awaited.
+    fn make_room(&mut self, now: MachineTime, rules: &Rules) {
         let is_open = |name: &str| self.epochs.iter().any(|epoch| epoch.opened && *epoch.name == *name);
         let dropped = self.awaited.make_room((now, rules.window_ms), is_open);
         if let Some(dropped) = dropped.filter(|dropped| !dropped.blocks(now, rules.window_ms)) {
@@ -207,8 +216,10 @@ impl Source {
             return;
         }
         let batches = awaited.is_numbered().then_some((awaited.number, awaited.number));
-        if !awaited.is_unread() {
-            self.pass_over(index, Gap { events: awaited.events, batches });
+        // What others hold, too, may still come with them.
+        let (first, last) = self.awaited.own_events(awaited);
+        if !awaited.is_unread() && first <= last {
+            self.pass_over(index, Gap { events: (first, last), batches });
         } else if let Some((number, _)) = batches {
             self.epochs[index].closed.insert_batch(number);
         }

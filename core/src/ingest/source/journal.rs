@@ -186,6 +186,7 @@ impl Source {
             for gap in self.awaited.came(head) {
                 self.pass_over(index, gap);
             }
+            self.epochs[index].closed.remove_batch(head.number);
             if !self.epochs[index].opening.sparse {
                 self.epochs[index].close_below(head);
             }

@@ -156,6 +156,37 @@ impl AwaitedBatches {
         Some(!std::mem::replace(&mut awaited.given_up, true))
     }
 
+    /// An epoch that was not seen before may begin: what could not be read, not even to its number, may be of it, too, and
+    /// stands below all that it brings. Returns whether that changes anything.
+    pub(super) fn take_unnamed(&mut self, epoch: &str) -> bool {
+        let unnamed = self.0.iter().filter(|awaited| awaited.events.1 == UNNUMBERED_END);
+        let (own, others): (Vec<_>, Vec<_>) = unnamed.partition(|awaited| *awaited.epoch == *epoch);
+        let Some(since) = others.iter().filter(|_| own.is_empty()).map(|awaited| awaited.since).max() else {
+            return false;
+        };
+        // One stands for all: nothing is known of them but that they came.
+        let is_taken = |number: &u64| self.0.iter().any(|other| *other.epoch == *epoch && other.number == *number);
+        let number = (1..).find(|number| !is_taken(number)).expect("there are fewer than numbers");
+        self.insert(Awaited { epoch: epoch.into(), number, events: (0, UNNUMBERED_END), since, given_up: true });
+        true
+    }
+
+    /// First and last event of a refused batch that those which must still come do not repeat, or that it repeats of them;
+    /// the first is above the last if there is none.
+    pub(super) fn own_events(&self, awaited: &Awaited) -> (u64, u64) {
+        let others =
+            self.0.iter().filter(|other| other.epoch == awaited.epoch && !other.given_up && !other.is_unread());
+        others.fold(awaited.events, |(first, last), other| {
+            let (other_first, other_last) = other.events;
+            let is_apart = other_last < first || last < other_first || other.number == awaited.number;
+            match other.number < awaited.number {
+                _ if is_apart => (first, last),
+                true => (first.max(other_last + 1), last),
+                false => (first, last.min(other_first.saturating_sub(1))),
+            }
+        })
+    }
+
     /// The highest number of an epoch.
     pub(super) fn highest(&self, epoch: &str) -> u64 {
         self.0.iter().filter(|awaited| *awaited.epoch == *epoch).map(|awaited| awaited.number).max().unwrap_or(0)

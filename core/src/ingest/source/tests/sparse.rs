@@ -404,6 +404,42 @@ fn a_batch_without_a_number_is_none_of_an_epoch_that_has_them() {
 }
 
 #[test]
+fn what_is_given_up_for_lack_of_room_takes_no_events_along_that_others_hold_too() {
+    let mut lab = Lab::new();
+    assert_eq!(lab.send_as(sparse(10, 101, 110)), "taken 10");
+    lab.refuse(20, (201, 210), true);
+    lab.refuse(30, (205, 310), true);
+    lab.refuse(40, (305, 410), true);
+    lab.refuse(30, (205, 310), false);
+    for number in 0..300 {
+        lab.refuse(1_000 + number, (1_000 + number, 1_000 + number), true);
+    }
+    assert_eq!(lab.source.closed_batches("e", 0, 99), [(30, 30)]);
+    assert_eq!(lab.send_as(sparse(20, 201, 210)), "taken 10");
+    assert_eq!(lab.send_as(sparse(40, 305, 410)), "taken 106");
+    assert!(lab.send_as(sparse(41, 250, 260)).starts_with("never: event 250 of batch 41 came too late"));
+}
+
+#[test]
+fn what_was_given_up_for_lack_of_room_and_came_after_all_is_not_named() {
+    let mut lab = Lab::new();
+    assert_eq!(lab.send_as(sparse(10, 101, 110)), "taken 10");
+    refuse_unread(&mut lab, Some(20));
+    for number in 0..300 {
+        lab.refuse(1_000 + number, (1_000 + number, 1_000 + number), true);
+    }
+    assert_eq!(lab.source.closed_batches("e", 0, 99), [(20, 20)]);
+    let (place, answer) = lab.issue(sparse(20, 201, 210));
+    assert_eq!(answer, "taken 10");
+    assert_eq!(lab.source.closed_batches("e", 0, 99), [(20, 20)], "it is not durable yet");
+    lab.source.durable(place, lab.now);
+    assert_eq!(lab.source.closed_batches("e", 0, 99), []);
+    lab.save();
+    lab.restart();
+    assert_eq!(lab.source.closed_batches("e", 0, 99), []);
+}
+
+#[test]
 fn what_repeats_old_events_before_its_own_is_not_passed_over_by_what_lies_between() {
     let old_and_new = |lab: &mut Lab| lab.judge(sparse(40, 105, 410), [105, 401, 410]);
     let mut lab = refused();
