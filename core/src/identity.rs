@@ -110,7 +110,7 @@ impl Identity {
             }),
             IdentityOp::GetMarker => outcome.of_get().done().map(|found| match found {
                 Some(bytes) => self.compare(&bytes, cx),
-                None if self.has_tables => self.refuse_unmarked(cx),
+                None if self.has_tables && !mutant!(UnmarkedStoreClaimed) => self.refuse_unmarked(cx),
                 // The life that named the lake ended before it marked the store.
                 None => self.issue(IdentityOp::PutMarker, cx),
             }),

@@ -8,6 +8,7 @@ use dolake_core::{Command, Event, Lake, Op, Outcome, Seed, Timestamp};
 use crate::queue::Micros;
 use crate::store::Ask;
 use crate::world::{Tag, What, World};
+use crate::wrong_store::OtherStore;
 
 /// The process that runs the machine.
 #[derive(Debug, Default)]
@@ -20,6 +21,8 @@ pub struct Host {
     inbox: Vec<(Event, Tag)>,
     pub(crate) stopping: bool,
     pub(crate) generation: u64,
+    /// What this life was given for its store is another.
+    pub(crate) at_other_store: Option<OtherStore>,
 }
 
 /// What the machine asked of the journal.
@@ -143,6 +146,7 @@ impl World {
     fn end_life(&mut self, pause_ms: u64) {
         self.host.lake = None;
         self.host.stopping = false;
+        self.host.at_other_store = None;
         for call in std::mem::take(&mut self.calls).into_keys() {
             self.forget_change(call);
             if self.posts.contains_key(&call) {
@@ -187,6 +191,7 @@ impl World {
         self.host.generation += 1;
         self.note_versions_known();
         self.tell(|| format!("life {} begins", self.host.lives));
+        self.mistake_the_store();
         // Nobody wakes a new life but its own deadline.
         if let Some(deadline) = deadline {
             self.queue.at(self.now + deadline.after_ms * 1_000, What::Wake(self.host.generation));
@@ -231,7 +236,7 @@ impl World {
             if head.path == "/flush" {
                 self.note_flush_asked(call);
             }
-            if let Some(post) = self.posts.get(&call) {
+            if let Some(post) = self.posts.get(&call).filter(|post| !post.is_spoilt) {
                 self.truth.streams[post.stream].batches[post.batch].received += 1;
             }
             self.note_catalog_asked(call, &head.path);
@@ -294,6 +299,11 @@ impl World {
             }
             Command::Respond { call, head, body } => self.call_answered(call, &head, &body),
             Command::Ready => {}
+            Command::Halt { reason } if self.host.is_at_other_store() => {
+                self.count("halted at another store");
+                self.tell(|| format!("  halting: {reason}"));
+                self.crash();
+            }
             Command::Halt { reason } => self.fail("identity", format!("the machine halts: {reason}")),
             Command::Stopped => {
                 if !self.host.stopping {
@@ -305,11 +315,11 @@ impl World {
         }
     }
 
-    fn short(&mut self) -> Micros {
+    pub(crate) fn short(&mut self) -> Micros {
         self.chance.faults.at("short").between(100, 5_000)
     }
 
-    fn done(&mut self, op: Op, delay: Micros, outcome: Outcome) {
+    pub(crate) fn done(&mut self, op: Op, delay: Micros, outcome: Outcome) {
         self.queue.at(self.now + delay, What::Done(op, outcome));
     }
 
@@ -368,6 +378,9 @@ impl World {
     }
 
     fn ask_store(&mut self, op: Op, ask: Ask) {
+        if let Some(other) = self.host.at_other_store {
+            return self.ask_other_store(op, &ask, other);
+        }
         let faults = &mut self.chance.faults;
         let is_put = matches!(ask, Ask::Put(..));
         let delay = if faults.at("store slow").chance(self.faults.store_slow) {
@@ -416,6 +429,7 @@ impl World {
         match self.store.carry_out(ask) {
             Ok(outcome) => {
                 if let Some(op) = op {
+                    let outcome = self.damaged(ask, outcome);
                     self.deliver(Event::Done { op, outcome }, Tag::Other);
                 }
             }

@@ -28,3 +28,4 @@ pub mod truth;
 #[cfg(target_arch = "wasm32")]
 pub mod wasm;
 pub mod world;
+pub mod wrong_store;

@@ -7,13 +7,15 @@ use dolake_core::command::Write;
 use crate::world::World;
 
 /// What ten seeds of a search of 3,000 or more must each reach; it says which they did not.
-pub const MARKS: [&str; 45] = [
+pub const MARKS: [&str; 50] = [
     "ack cumulative",
     "ack duplicate",
     "ack fallback",
     "POST /cdc conflict",
     "POST /cdc refused",
+    "POST /cdc spoilt",
     "POST /cdc taken",
+    "another store",
     "answer lost",
     "attempt given up",
     "batch refused for good",
@@ -26,10 +28,13 @@ pub const MARKS: [&str; 45] = [
     "commit read back",
     "connection closed by the machine",
     "crash between commands",
+    "crowd",
     "entry of several chunks",
+    "damaged metadata",
     "eviction",
     "events parked",
     "frontier in an object",
+    "halted at another store",
     "hole named as given up",
     "impostor",
     "impostor applied",

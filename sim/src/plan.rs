@@ -78,6 +78,14 @@ pub struct Faults {
     pub call_cut: u32,
     /// For each turn of a real producer: its process is killed, and begins anew without memory.
     pub producer_crash: u32,
+    /// For each `POST /cdc`: it is sent first as what is refused before its source is asked.
+    pub call_spoilt: u32,
+    /// Each second: what is read of a table's metadata is damaged for a while (cut short, or written by something else).
+    pub damage: u32,
+    /// For each turn of a sparse source that waits for no answer: it sends hundreds of batches at once.
+    pub crowd: u32,
+    /// For each life that begins when there are tables: its operator names another store.
+    pub other_store: u32,
 }
 
 /// A run.
@@ -262,10 +270,23 @@ impl Plan {
             config.max_payload_size = 8_192;
             config.enable_fallback = false;
         }
+        if sparse > 0 && fat == 0 && Rng::new(seed, "crowds").below(3) == 0 {
+            faults.crowd = 20_000;
+        }
         let mut apart = Rng::new(seed, "posts");
         let posts = if apart.below(5) == 0 { *apart.pick(&[300_000, 1_000_000]) } else { 0 };
         if posts > 0 && apart.below(2) == 0 {
             faults.call_cut = *apart.pick(&[30_000, 200_000]);
+        }
+        if posts > 0 && apart.below(2) == 0 {
+            faults.call_spoilt = *apart.pick(&[30_000, 200_000]);
+        }
+        let mut apart = Rng::new(seed, "operator's mistakes");
+        if apart.below(8) == 0 {
+            faults.other_store = *apart.pick(&[100_000, 500_000]);
+        }
+        if apart.below(8) == 0 {
+            faults.damage = *apart.pick(&[30_000, 100_000, 300_000]);
         }
         let mut apart = Rng::new(seed, "changes");
         let changes = if apart.below(6) == 0 && fat == 0 { *apart.pick(&[50_000, 500_000]) } else { 0 };
@@ -273,6 +294,10 @@ impl Plan {
         let mut apart = Rng::new(seed, "far away");
         let is_far = apart.below(if sparse > 0 { 2 } else { 6 }) == 0;
         let net_ms = if is_far { *apart.pick(&[200, 1_000]) } else { 20 };
+        if is_far {
+            // Of a crowd, one batch after the other would be far away.
+            faults.crowd = 0;
+        }
         let mut apart = Rng::new(seed, "nothing compared");
         let compares = sparse + posts + changes > 0 || holes_close || apart.below(12) > 0;
         config.enable_deduplication = compares;
@@ -412,5 +437,9 @@ fn swarm(rng: &mut Rng) -> Faults {
         call_cut: 0,
         gateway: 0,
         producer_crash: weigh(5_000),
+        call_spoilt: 0,
+        crowd: 0,
+        damage: 0,
+        other_store: 0,
     }
 }

@@ -30,6 +30,8 @@ pub struct Post {
     pub(crate) batch: usize,
     /// Its answer does not come through.
     pub(crate) is_deaf: bool,
+    /// It is none that can be taken.
+    pub(crate) is_spoilt: bool,
 }
 
 /// What a client makes of an answer.
@@ -105,18 +107,37 @@ impl World {
         if !of.is_sparse {
             parts.push(format!("\"sequenceNumber\":{}", of.batches[batch].number));
         }
-        let source = of.source.clone();
-        parts.push(format!("\"events\":{}", self.truth.events_json(&self.truth.streams[stream].batches[batch].events)));
+        let mut headers = vec![("x-client-id".to_owned(), of.source.clone())];
+        let mut events = self.truth.events_json(&self.truth.streams[stream].batches[batch].events);
+        // Who begins has more to learn.
+        let weight = self.faults.call_spoilt * if batch == 0 { 5 } else { 1 };
+        let is_spoilt = !self.is_calm && self.chance.work.at("post spoilt").chance(weight);
+        if is_spoilt {
+            self.count("POST /cdc spoilt");
+            self.truth.streams[stream].batches[batch].is_spoilt = true;
+            match self.chance.work.at("post spoilt how").below(4) {
+                0 => events = "[7]".to_owned(),
+                1 => headers.push(("content-encoding".to_owned(), "gzip".to_owned())),
+                2 => headers.push(("content-type".to_owned(), "application/x-ndjson".to_owned())),
+                // Room for nothing, before what there is no room for.
+                _ => parts.insert(0, format!("\"x\":\"{}\"", "y".repeat(self.widest.max_payload_size as usize))),
+            }
+        }
+        parts.push(format!("\"events\":{events}"));
         let body = Bytes::from(format!("{{{}}}", parts.join(",")));
         let is_deaf = !self.is_calm && self.chance.net.at("answer lost").chance(self.faults.call_cut);
         let delay = self.chance.net.at("request").between(200, self.plan.net_ms * 1_000);
-        let call = self.call("POST", "/cdc", vec![("x-client-id".to_owned(), source)], body, delay);
+        let call = self.call("POST", "/cdc", headers, body, delay);
         let (number, range) =
             (self.truth.streams[stream].batches[batch].number, self.truth.streams[stream].batches[batch].range);
         self.tell(|| {
-            format!("client {producer} asks {}: POST /cdc, batch {number} of stream {stream}, events {range:?}", call.0)
+            let what = if is_spoilt { "spoilt batch" } else { "batch" };
+            format!(
+                "client {producer} asks {}: POST /cdc, {what} {number} of stream {stream}, events {range:?}",
+                call.0
+            )
         });
-        self.posts.insert(call, Post { producer, stream, batch, is_deaf });
+        self.posts.insert(call, Post { producer, stream, batch, is_deaf, is_spoilt });
         if let Some(poster) = &mut self.producers[producer].poster {
             poster.open.push(call);
         }
@@ -161,6 +182,8 @@ impl World {
         }
         batch.state = match told {
             Some(Told::Accepted) => State::Acked,
+            // The client repairs it, in its time.
+            Some(Told::Refused) if post.is_spoilt => State::Due(again_after),
             Some(Told::Refused) => State::Refused,
             Some(Told::Later(ms)) => State::Due(self.now + ms * 1_000),
             None => State::Due(again_after),

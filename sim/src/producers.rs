@@ -9,6 +9,7 @@ use dolake_core::wire::client::BatchHeader;
 use dolake_core::wire::server::{AckStatus, ServerMessage};
 use serde_json::json;
 
+use crate::plan::Plan;
 use crate::posts::Poster;
 use crate::real::Real;
 use crate::truth::{Batch, State};
@@ -19,6 +20,9 @@ const WINDOW: usize = 12;
 
 /// Open connections of one source, at most, as its producer counts them.
 const CONNECTIONS_MAX: usize = 3;
+
+/// Batches that a source sends at once which waits for no answer: more than the machine remembers of what it refused.
+const CROWD: usize = 300;
 
 /// Batches without an answer beside which a flood brings new ones.
 const OPEN_IN_A_FLOOD_MAX: usize = 100;
@@ -174,6 +178,14 @@ impl World {
         };
         if self.is_calm || made as u64 >= self.plan.batches || waiting >= WINDOW {
             return;
+        }
+        if self.truth.streams[stream].is_eager && self.chance.work.at("crowd").chance(self.faults.crowd) {
+            self.count("crowd");
+            let plan = Plan { batch_events_max: 1, ..self.plan.clone() };
+            for _ in 0..CROWD {
+                let now_ms = self.host_ms();
+                self.truth.make(stream, &plan, now_ms, &mut self.chance.work);
+            }
         }
         for _ in 0..self.chance.work.at("batches").between(0, 3) {
             let now_ms = self.host_ms();

@@ -113,6 +113,8 @@ pub struct Batch {
     pub barred: bool,
     /// It was sent as what no batch is, and is repaired when that is refused.
     pub is_spoilt: bool,
+    /// The last life that refused it before any above it had come.
+    pub awaited_in: u64,
 }
 
 /// One epoch of one source.
@@ -285,6 +287,7 @@ impl Truth {
             events_bytes: 0,
             barred: false,
             is_spoilt: false,
+            awaited_in: 0,
         });
         let bytes = self.events_json(&self.streams[stream].batches[index].events).len() as u64;
         self.streams[stream].batches[index].events_bytes = bytes;

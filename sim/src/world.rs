@@ -87,6 +87,8 @@ pub enum What {
     Restart,
     /// The operator loses patience with a stop.
     Kill(u64),
+    /// The operator sees that a life has another store than its journal's.
+    Recognized(u64),
     /// A socket was taken by the host.
     ClientOpened(ConnId),
     /// A real producer's deadline passes, if it is still this one.
@@ -206,6 +208,8 @@ pub struct World {
     pub(crate) broken_table: Option<&'static str>,
     /// Tables whose folders take no writes, and until when.
     pub(crate) tables_out: (Vec<&'static str>, Micros),
+    /// The table whose metadata is read damaged, and until when.
+    pub(crate) damaged_table: (&'static str, Micros),
     pub(crate) sockets: BTreeMap<ConnId, Socket>,
     pub(crate) next_conn: u64,
     pub(crate) calls: BTreeMap<CallId, (Micros, Bytes)>,
@@ -268,6 +272,7 @@ impl World {
             outage_until: 0,
             broken_table: None,
             tables_out: (Vec::new(), 0),
+            damaged_table: ("", 0),
             sockets: BTreeMap::new(),
             next_conn: 1,
             calls: BTreeMap::new(),
@@ -479,6 +484,7 @@ impl World {
                     self.crash();
                 }
             }
+            What::Recognized(life) => self.store_recognized(life),
             What::ClientOpened(conn) => {
                 if let Some((producer, attempt)) = self.attempt_of(conn) {
                     self.step_producer(producer, ProducerEvent::Connected(attempt));
@@ -517,6 +523,12 @@ impl World {
                 self.tables_out = (tables.collect(), self.now + ms * 1_000);
                 self.count("table outage");
                 self.tell(|| format!("some tables are out for {ms} ms"));
+            }
+            if self.faults.damage > 0 && self.chance.faults.at("damage").chance(self.faults.damage) {
+                let ms = self.chance.faults.at("damaged for").between(1_000, 40_000);
+                let table = *self.chance.faults.at("damaged table").pick(&crate::truth::TABLES);
+                self.damaged_table = (table, self.now + ms * 1_000);
+                self.tell(|| format!("the metadata of {table} is damaged for {ms} ms"));
             }
             if self.chance.clock.at("clock jump").chance(self.faults.clock_jump) {
                 let hour = 3_600_000;

@@ -53,7 +53,7 @@ impl World {
                         return self.fail("order of answers", message);
                     }
                     if ack.status == AckStatus::Duplicate && self.is_overtaken(stream, batch) {
-                        self.count("sparse batch too late");
+                        self.came_too_late(stream, batch);
                         if number == ack.sequence_number {
                             return;
                         }

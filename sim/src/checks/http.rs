@@ -47,7 +47,8 @@ impl World {
         self.check_settings(call, status, body);
         self.check_catalog(call, status, body);
         self.check_flush(call, status, body);
-        let is_allowed = matches!(status, 200 | 404 | 503) || (status == 400 && may_be_refused);
+        let is_damaged = status == 500 && (self.faults.damage > 0 || self.host.is_at_other_store());
+        let is_allowed = matches!(status, 200 | 404 | 503) || (status == 400 && may_be_refused) || is_damaged;
         if !is_allowed {
             self.fail("http", format!("call {} is answered {status}: {}", call.0, String::from_utf8_lossy(body)));
         }

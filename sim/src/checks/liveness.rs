@@ -26,12 +26,14 @@ impl World {
         self.faults = Faults::default();
         self.outage_until = 0;
         self.tables_out.1 = 0;
+        self.damaged_table.1 = 0;
         if self.plan.stays_broken {
             let table = *self.chance.faults.at("broken table").pick(&TABLES);
             self.tell(|| format!("{table} stays broken"));
             self.broken_table = Some(table);
             self.tables_out = (vec![table], u64::MAX);
         }
+        self.store_recognized(self.host.lives);
         if self.plan.last_blow {
             let at = self.now + self.chance.faults.at("last blow").between(1_000, 20_000_000);
             self.queue.at(at, What::Blow);

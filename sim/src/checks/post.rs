@@ -15,7 +15,14 @@ impl World {
     /// A batch that came by `POST /cdc` is answered.
     pub(super) fn post_answered(&mut self, call: CallId, post: Post, head: &ResponseHead, body: &Bytes) {
         let told = Told::of(head, body);
+        if told != Told::Accepted {
+            self.note_awaited(post.stream, post.batch, !post.is_spoilt);
+        }
         match told {
+            Told::Accepted if post.is_spoilt => {
+                self.fail("post", format!("what no batch is was taken: {}", String::from_utf8_lossy(body)));
+            }
+            Told::Later(_) | Told::Refused if post.is_spoilt => {}
             Told::Accepted => self.post_taken(post, body),
             Told::Later(_) | Told::Refused => {
                 self.count(if head.status == 409 { "POST /cdc conflict" } else { "POST /cdc refused" });
@@ -45,8 +52,7 @@ impl World {
             return self.fail("post", format!("{events} events were sent, the answer says {said}"));
         }
         if accepted == 0 && self.is_overtaken(stream, batch) {
-            self.count("sparse batch too late");
-            return;
+            return self.came_too_late(stream, batch);
         }
         if let Some(uid) = self.lost_event(stream, batch) {
             let event = describe(uid, &self.truth);

@@ -111,6 +111,18 @@ fn expect(world: &World, check: &str) {
 }
 
 #[test]
+fn what_was_refused_and_is_called_a_duplicate() {
+    let mut world = quiet(has_buffered);
+    let newest = world.truth.streams[0].batches.len() - 1;
+    world.came_too_late(0, newest);
+    assert_eq!(world.violation(), None, "nobody knew that it is missing");
+    world.truth.streams[0].batches[newest].received = 1;
+    world.note_awaited(0, newest, true);
+    world.came_too_late(0, newest);
+    expect(&world, "sparse");
+}
+
+#[test]
 fn an_ack_of_what_is_not_durable() {
     let mut world = quiet(has_unanswered);
     hear(&mut world, &ack(1, AckStatus::Buffered));
@@ -175,7 +187,7 @@ fn a_request_that_is_answered_twice() {
 fn a_post_that_is_said_to_be_taken_and_is_nowhere() {
     let mut world = quiet(has_unanswered);
     world.calls.insert(CallId(7), (0, Bytes::new()));
-    world.posts.insert(CallId(7), Post { producer: 0, stream: 0, batch: 0, is_deaf: false });
+    world.posts.insert(CallId(7), Post { producer: 0, stream: 0, batch: 0, is_deaf: false, is_spoilt: false });
     let events = world.truth.streams[0].batches[0].events.len();
     let body = format!("{{\"eventsReceived\":{events},\"eventsAccepted\":{events},\"duplicates\":0}}");
     world.call_answered(CallId(7), &ResponseHead { status: 200, headers: Vec::new() }, &Bytes::from(body));
