@@ -87,6 +87,11 @@ impl ClosedGaps {
         self.batches.insert((number, number));
     }
 
+    /// Whether just this batch was given up.
+    pub fn has_batch(&self, number: u64) -> bool {
+        self.batches.contains(&(number, number))
+    }
+
     /// A batch came after all.
     pub fn remove_batch(&mut self, number: u64) {
         self.batches.remove(&(number, number));

@@ -368,6 +368,11 @@ impl Case<'_> {
             let resume = self.epoch.durable.complete_batch();
             return Verdict::Refuse(Refusal::CoveredWithoutEpoch { number, first, last, resume });
         }
+        // It was named as given up before its events were known: others cover them, and nothing says that they came.
+        if self.is_current() && self.epoch.opening.sparse && self.epoch.closed.has_batch(number) {
+            let (first, last) = self.range;
+            return Verdict::Refuse(Refusal::InClosedHole { number, event: first, closed: (first, last) });
+        }
         if !self.is_current() || number <= self.epoch.all.complete_batch() {
             return Verdict::Duplicate { unverified: true };
         }

@@ -440,6 +440,20 @@ fn what_was_given_up_for_lack_of_room_and_came_after_all_is_not_named() {
 }
 
 #[test]
+fn what_was_given_up_unread_for_lack_of_room_is_not_called_a_duplicate_when_it_comes_too_late() {
+    let mut lab = Lab::new();
+    assert_eq!(lab.send_as(sparse(10, 101, 110)), "taken 10");
+    refuse_unread(&mut lab, Some(20));
+    lab.refuse(30, (301, 310), true);
+    for number in 0..300 {
+        lab.refuse(1_000 + number, (1_000 + number, 1_000 + number), true);
+    }
+    assert_eq!(lab.send_as(sparse(30, 301, 310)), "taken 10");
+    assert!(lab.send_as(sparse(20, 201, 210)).starts_with("never: event 201 of batch 20 came too late"));
+    assert_eq!(lab.send_as(sparse(10, 101, 110)), "duplicate");
+}
+
+#[test]
 fn what_repeats_old_events_before_its_own_is_not_passed_over_by_what_lies_between() {
     let old_and_new = |lab: &mut Lab| lab.judge(sparse(40, 105, 410), [105, 401, 410]);
     let mut lab = refused();
