@@ -254,6 +254,8 @@ impl Rooms {
         let Rooms { ingest, flusher, tables, .. } = self;
         flusher.retry(cx);
         flusher.retry_commit(tables, ingest, cx);
+        // Before the next flush begins: nobody asks for that one whose batches are in the lake.
+        flusher.requests.settle(ingest, &flusher.parked, &flusher.hints, cx);
         if may_flush {
             flusher.begin_if_due(ingest, cx);
         }
@@ -261,9 +263,11 @@ impl Rooms {
         if was_committing && !ingest.committing {
             ingest.save_all_changed(cx);
         }
-        let unfinished = flusher.is_running() || flusher.hints_may_follow(cx.now);
-        flusher.requests.settle(ingest, &flusher.parked, unfinished, cx);
         flusher.answer_held_up(cx);
+        if self.stopping && self.may_stop(cx.now) {
+            self.flusher.requests.stop(cx);
+        }
+        let Rooms { ingest, flusher, .. } = self;
         for (conn, correlation_id, result) in std::mem::take(&mut flusher.requests.answered) {
             let response = ServerMessage::FlushResponse(FlushResponse { correlation_id, result });
             ingest.conns.tell(conn, response, cx.now, cx.out);

@@ -236,7 +236,7 @@ impl Flusher {
         self.stats.events += last.events;
         self.stats.file_bytes += last.bytes;
         self.stats.raw_bytes += raw_bytes;
-        self.requests.flushed(&last);
+        self.requests.flush_ended(&last);
         self.stats.last = Some(last);
     }
 

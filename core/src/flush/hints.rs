@@ -21,16 +21,22 @@ use crate::time::MachineTime;
 /// R2 takes one write a second to one key.
 const INTERVAL_MS: u64 = 1_000;
 
-/// How long whoever asked for a flush, or for the machine to stop, waits for hints, so that a reader by path sees what the
-/// answer speaks of.
-const HINT_PATIENCE_MS: u64 = 3 * INTERVAL_MS;
+/// How long a flush's answer, or the machine's stop, waits for hints, so that a reader by path sees what was flushed.
+pub(crate) const HINT_PATIENCE_MS: u64 = 3 * INTERVAL_MS;
+
+#[derive(Debug)]
+struct Wanted {
+    says: String,
+    /// Since when the file says less than what was committed by then.
+    since: MachineTime,
+}
 
 #[derive(Debug)]
 struct Hint {
     /// What it should say; `None` when that is written.
-    wanted: Option<String>,
+    wanted: Option<Wanted>,
     /// What is being written.
-    writing: Option<String>,
+    writing: Option<Wanted>,
     not_before: MachineTime,
     failures: u32,
 }
@@ -46,10 +52,13 @@ impl Hints {
     pub(crate) fn want(&mut self, folder: &str, base_name: String, now: MachineTime) {
         match self.hints.get_mut(folder) {
             Some(hint) if mutant!(HintDropped) && hint.writing.is_some() => {}
-            Some(hint) => hint.wanted = Some(base_name),
+            Some(hint) => {
+                let since = hint.wanted.as_ref().map_or(now, |wanted| wanted.since);
+                hint.wanted = Some(Wanted { says: base_name, since });
+            }
             None => {
-                let hint = Hint { wanted: Some(base_name), writing: None, not_before: now, failures: 0 };
-                self.hints.insert(folder.to_owned(), hint);
+                let wanted = Some(Wanted { says: base_name, since: now });
+                self.hints.insert(folder.to_owned(), Hint { wanted, writing: None, not_before: now, failures: 0 });
             }
         }
     }
@@ -64,7 +73,7 @@ impl Hints {
             hint.not_before = cx.now.after_ms(INTERVAL_MS);
             let key = format!("{folder}/metadata/version-hint.text");
             let purpose = Pending::Hint { folder: folder.clone() };
-            cx.put(Class::Upkeep, key, Bytes::from(wanted.clone()), Condition::Always, purpose);
+            cx.put(Class::Upkeep, key, Bytes::from(wanted.says.clone()), Condition::Always, purpose);
             hint.writing = Some(wanted);
         }
         let now = cx.now;
@@ -79,7 +88,10 @@ impl Hints {
             hint.failures = 0;
         } else {
             hint.failures += 1;
-            hint.wanted = hint.wanted.take().or(wrote);
+            hint.wanted = match (hint.wanted.take(), wrote) {
+                (Some(newer), Some(wrote)) => Some(Wanted { since: wrote.since, ..newer }),
+                (newer, wrote) => newer.or(wrote),
+            };
             hint.not_before = cx.now.after_ms(INTERVAL_MS.max(backoff_ms(hint.failures, None, config, cx.draws)));
         }
         ok && hint.wanted.is_none()
@@ -97,9 +109,9 @@ impl Hints {
         self.hints.values().any(|hint| hint.writing.is_some())
     }
 
-    /// Whether nothing is left to write.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.hints.values().all(|hint| hint.wanted.is_none() && hint.writing.is_none())
+    /// Since when one says less than what was committed by then; `None` if nothing is left to write.
+    pub(crate) fn unwritten_since(&self) -> Option<MachineTime> {
+        self.hints.values().flat_map(|hint| [&hint.wanted, &hint.writing]).flatten().map(|wanted| wanted.since).min()
     }
 
     /// When the next one is due.
@@ -110,12 +122,12 @@ impl Hints {
 }
 
 impl Flusher {
-    /// Whether hints are still to be written, and worth waiting for.
+    /// Whether hints are still to be written, and worth waiting for when the machine is to stop.
     pub(crate) fn hints_may_follow(&self, now: MachineTime) -> bool {
-        !self.hints.is_settled() && now < self.hint_patience()
+        self.hints.unwritten_since().is_some() && now < self.hint_patience()
     }
 
-    /// Until when hints are waited for.
+    /// Until when they are.
     pub(crate) fn hint_patience(&self) -> MachineTime {
         self.last_flush.max(self.requests.stopping.unwrap_or_default()).after_ms(HINT_PATIENCE_MS)
     }
@@ -186,7 +198,7 @@ mod tests {
         assert_eq!(step(&mut hints, 10, Some(false)), [""; 0]);
         assert_eq!(step(&mut hints, 100_000, None), ["v2"]);
         assert_eq!(step(&mut hints, 100_010, Some(true)), [""; 0]);
-        assert!(hints.is_settled());
+        assert_eq!(hints.unwritten_since(), None);
     }
 
     #[test]

@@ -314,10 +314,10 @@ impl Flusher {
         let retry = retries.min().map(|due| (due, "store retry"));
         let begin = self.next_beginning(now, ingest, config).filter(|_| may_flush && !self.is_running());
         let hint = self.hints.deadline().map(|due| (due, "version hint")).filter(|_| may_flush);
-        let is_waited_for = self.requests.any() || self.requests.stopping.is_some();
-        let waits_for_hints = is_waited_for && !self.is_running() && self.hints_may_follow(now);
-        let answer = waits_for_hints.then_some((self.hint_patience(), "flush answer"));
-        [retry, begin, hint, answer].into_iter().flatten().min()
+        let answer = self.requests.deadline().map(|due| (due, "flush answer"));
+        let is_stopping = self.requests.stopping.is_some() && !self.is_running();
+        let stop = (is_stopping && self.hints_may_follow(now)).then_some((self.hint_patience(), "stop"));
+        [retry, begin, hint, answer, stop].into_iter().flatten().min()
     }
 
     /// When the next flush could begin.

@@ -1,13 +1,15 @@
 //! Who waits for a flush, and what they are told.
 //!
-//! A request waits for all batches that came before it. It is answered when they are in the lake, or as soon as it is
-//! known that something holds them up: a store that fails, or tables that cannot be written. What flushes did meanwhile is
-//! kept once for all who wait.
+//! A request waits for all batches that came before it, whatever comes after them: a lake that never rests answers, too.
+//! It is answered when they are in the lake, or as soon as it is known that something holds them up: a store that fails,
+//! or tables that cannot be written. Only for version hints it waits a little longer. What flushes did meanwhile is kept
+//! once for all who wait.
 
 use crate::command::Command;
 use crate::context::Context;
 use crate::event::{CallId, ConnId};
 use crate::flush::LastFlush;
+use crate::flush::hints::{HINT_PATIENCE_MS, Hints};
 use crate::flush::parked::Parked;
 use crate::http::respond::Answer;
 use crate::ingest::Ingest;
@@ -39,10 +41,30 @@ struct Request {
     first: usize,
 }
 
+/// A request whose batches are in the lake. It waits for the version hints that say so, so that a reader by path sees what
+/// the answer speaks of.
+#[derive(Debug)]
+struct Flushed {
+    asker: Asker,
+    sum: FlushResult,
+    since: MachineTime,
+    /// When its batches were in the lake.
+    at: MachineTime,
+}
+
+impl Flushed {
+    /// Until when it waits for hints.
+    fn patience(&self) -> MachineTime {
+        self.at.after_ms(HINT_PATIENCE_MS)
+    }
+}
+
 /// Who waits for a flush, and answers that are due.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
     open: Vec<Request>,
+    /// In the order in which their batches were in the lake.
+    flushed: Vec<Flushed>,
     /// Flushes that ended since the first who waits came.
     flushes: Vec<LastFlush>,
     /// Answers for connections; the ingest sends them.
@@ -55,7 +77,7 @@ impl Requests {
     /// Adds one, who waits for all batches below the place `below`. `false` if too many wait: it has its answer then.
     pub(crate) fn add(&mut self, asker: Asker, below: u64, cx: &mut Context<'_>) -> bool {
         let request = Request { asker, below, since: cx.now, first: self.flushes.len() };
-        if self.open.len() < FLUSH_REQUESTS_MAX {
+        if self.open.len() + self.flushed.len() < FLUSH_REQUESTS_MAX {
             self.open.push(request);
             return true;
         }
@@ -64,11 +86,11 @@ impl Requests {
              those; what was acked is flushed with them"
         );
         let sum = FlushResult { error: Some(error), ..FlushResult::default() };
-        self.answer(request, sum, cx);
+        self.answer(request.asker, request.since, sum, cx);
         false
     }
 
-    /// Whether a flush is asked for.
+    /// Whether a flush is asked for that is not done.
     pub(crate) fn any(&self) -> bool {
         !self.open.is_empty()
     }
@@ -76,26 +98,45 @@ impl Requests {
     /// A client went away.
     pub(crate) fn gone(&mut self, call: CallId) {
         self.open.retain(|request| request.asker != Asker::Call(call));
+        self.flushed.retain(|request| request.asker != Asker::Call(call));
         self.forget();
     }
 
-    /// A flush ended: all who wait take its figures.
-    pub(crate) fn flushed(&mut self, last: &LastFlush) {
+    /// A flush ended: all who wait for one take its figures.
+    pub(crate) fn flush_ended(&mut self, last: &LastFlush) {
         if self.any() {
             self.flushes.push(last.clone());
         }
     }
 
-    /// Answers those for whom nothing is left to do: no ready or unsaved batch below their place, and no parked table
-    /// with older events that was not tried since.
-    pub(crate) fn settle(&mut self, ingest: &Ingest, parked: &Parked, running: bool, cx: &mut Context<'_>) {
+    /// Answers those for whom nothing is left to do: no ready or unsaved batch below their place, no parked table with
+    /// older events that was not tried since, and no version hint to wait for.
+    pub(crate) fn settle(&mut self, ingest: &Ingest, parked: &Parked, hints: &Hints, cx: &mut Context<'_>) {
         // While sources are being loaded, nobody knows which of their batches wait.
-        let undecided = running || ingest.is_recovering();
-        if self.open.is_empty() || (undecided && !mutant!(FlushAnsweredEarly)) {
-            return;
+        if !ingest.is_recovering() || mutant!(FlushAnsweredEarly) {
+            self.take_flushed(ingest, parked, cx.now);
         }
+        let (now, unwritten_since) = (cx.now, hints.unwritten_since());
+        let waits =
+            |flushed: &Flushed| unwritten_since.is_some_and(|since| since <= flushed.at) && now < flushed.patience();
+        let (waiting, done): (Vec<_>, Vec<_>) = std::mem::take(&mut self.flushed).into_iter().partition(waits);
+        self.flushed = waiting;
+        self.answer_flushed(done, cx);
+    }
+
+    /// Answers those who wait for nothing but version hints: the machine stops.
+    pub(crate) fn stop(&mut self, cx: &mut Context<'_>) {
+        let done = std::mem::take(&mut self.flushed);
+        self.answer_flushed(done, cx);
+    }
+
+    /// When the next one waits no longer for version hints.
+    pub(crate) fn deadline(&self) -> Option<MachineTime> {
+        self.flushed.first().map(Flushed::patience)
+    }
+
+    fn take_flushed(&mut self, ingest: &Ingest, parked: &Parked, now: MachineTime) {
         let oldest = ingest.oldest_unsettled_place();
-        let now = cx.now;
         let waits = |request: &Request| {
             !mutant!(FlushAnsweredEarly) && oldest.is_some_and(|place| place < request.below)
                 || parked.below(request.below).any(|(_, table)| table.retry_at <= now)
@@ -113,9 +154,15 @@ impl Requests {
                     names.join(", ")
                 ));
             }
-            self.answer(request, sum, cx);
+            self.flushed.push(Flushed { asker: request.asker, sum, since: request.since, at: now });
         }
         self.forget();
+    }
+
+    fn answer_flushed(&mut self, done: Vec<Flushed>, cx: &mut Context<'_>) {
+        for Flushed { asker, sum, since, at: _ } in done {
+            self.answer(asker, since, sum, cx);
+        }
     }
 
     /// The store counts as failing: whoever waits is told, the batches are safe in the journal.
@@ -142,7 +189,7 @@ impl Requests {
     fn answer_all(&mut self, used_fallback: bool, cx: &mut Context<'_>, error: impl Fn() -> String) {
         for request in std::mem::take(&mut self.open) {
             let sum = FlushResult { success: false, used_fallback, error: Some(error()), ..self.sum(&request) };
-            self.answer(request, sum, cx);
+            self.answer(request.asker, request.since, sum, cx);
         }
         self.forget();
     }
@@ -169,9 +216,9 @@ impl Requests {
         }
     }
 
-    fn answer(&mut self, request: Request, mut sum: FlushResult, cx: &mut Context<'_>) {
-        sum.duration_ms = cx.now.since_ms(request.since);
-        match request.asker {
+    fn answer(&mut self, asker: Asker, since: MachineTime, mut sum: FlushResult, cx: &mut Context<'_>) {
+        sum.duration_ms = cx.now.since_ms(since);
+        match asker {
             Asker::Call(call) => {
                 let status = if sum.success { 200 } else { 503 };
                 let answer = Answer::json(status, &sum);
