@@ -206,7 +206,10 @@ impl Rooms {
                 }
             }
             Event::Sent { conn, bytes } => self.ingest.conns.sent(conn, bytes, cx.now, cx.out),
-            Event::Closed { conn } => self.ingest.closed(conn, cx),
+            Event::Closed { conn } => {
+                self.ingest.closed(conn, cx);
+                self.flusher.requests.closed(conn);
+            }
             Event::Requested { call, head } => self.requested(call, &head, cx),
             Event::BodyChunk { call, bytes, last } => self.body_chunk(call, &bytes, last, cx),
             Event::CallGone { call } => {
@@ -273,7 +276,7 @@ impl Rooms {
             ingest.conns.tell(conn, response, cx.now, cx.out);
         }
         if may_flush {
-            flusher.hints.write_due(cx);
+            flusher.write_hints(cx);
         }
         for (call, message) in std::mem::take(&mut ingest.replies) {
             self.calls.batch_answered(call, &message, cx);
@@ -300,16 +303,14 @@ impl Rooms {
         let hinted = !self.flusher.hints.are_on_their_way() && !self.flusher.hints_may_follow(now);
         let flushed = !self.flusher.is_running() && hinted;
         let saved = self.ingest.oldest_flight().is_none();
-        let nothing_due = self.ingest.buffer.ready().batches == 0 && !self.flusher.parked.is_due(now);
+        let nothing_due = self.ingest.buffer.ready().batches == 0 && !self.flusher.has_untried();
         let empty = nothing_due || !self.identity.is_settled();
         saved && ((flushed && empty) || self.flusher.breaker.is_failing() || self.flusher.is_held_up())
     }
 
     fn flush_asked(&mut self, asker: Asker, cx: &mut Context<'_>) {
         let below = self.ingest.buffer.upcoming_place();
-        if self.flusher.requests.add(asker, below, cx) {
-            self.flusher.hurry(cx.now);
-        }
+        self.flusher.asked(asker, below, cx);
     }
 
     fn requested(&mut self, call: CallId, head: &RequestHead, cx: &mut Context<'_>) {

@@ -22,7 +22,7 @@ use crate::time::MachineTime;
 const INTERVAL_MS: u64 = 1_000;
 
 /// How long a flush's answer, or the machine's stop, waits for hints, so that a reader by path sees what was flushed.
-pub(crate) const HINT_PATIENCE_MS: u64 = 3 * INTERVAL_MS;
+const HINT_PATIENCE_MS: u64 = 3 * INTERVAL_MS;
 
 #[derive(Debug)]
 struct Wanted {
@@ -64,7 +64,7 @@ impl Hints {
     }
 
     /// Writes what is due.
-    pub(crate) fn write_due(&mut self, cx: &mut Context<'_>) {
+    fn write_due(&mut self, cx: &mut Context<'_>) {
         for (folder, hint) in &mut self.hints {
             if hint.writing.is_some() || hint.not_before > cx.now {
                 continue;
@@ -109,9 +109,19 @@ impl Hints {
         self.hints.values().any(|hint| hint.writing.is_some())
     }
 
-    /// Since when one says less than what was committed by then; `None` if nothing is left to write.
-    pub(crate) fn unwritten_since(&self) -> Option<MachineTime> {
-        self.hints.values().flat_map(|hint| [&hint.wanted, &hint.writing]).flatten().map(|wanted| wanted.since).min()
+    /// Whether nothing is left to write.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.unwritten().next().is_none()
+    }
+
+    /// Until when those are waited for that say less than what was committed at `at`.
+    pub(crate) fn patience(&self, at: MachineTime) -> Option<MachineTime> {
+        self.unwritten().filter(|since| *since <= at).map(|since| since.after_ms(HINT_PATIENCE_MS)).max()
+    }
+
+    /// Since when each that is to be written is.
+    fn unwritten(&self) -> impl Iterator<Item = MachineTime> {
+        self.hints.values().flat_map(|hint| [&hint.wanted, &hint.writing]).flatten().map(|wanted| wanted.since)
     }
 
     /// When the next one is due.
@@ -124,12 +134,25 @@ impl Hints {
 impl Flusher {
     /// Whether hints are still to be written, and worth waiting for when the machine is to stop.
     pub(crate) fn hints_may_follow(&self, now: MachineTime) -> bool {
-        self.hints.unwritten_since().is_some() && now < self.hint_patience()
+        !self.hints.is_settled() && now < self.hint_patience()
     }
 
     /// Until when they are.
     pub(crate) fn hint_patience(&self) -> MachineTime {
-        self.last_flush.max(self.requests.stopping.unwrap_or_default()).after_ms(HINT_PATIENCE_MS)
+        let stopping = self.requests.stopping.map_or(MachineTime(0), |(since, _)| since);
+        self.last_flush.max(stopping).after_ms(HINT_PATIENCE_MS)
+    }
+
+    /// Writes hints that are due. A machine that is to stop begins no more once it does not wait for them.
+    pub(crate) fn write_hints(&mut self, cx: &mut Context<'_>) {
+        if self.writes_hints(cx.now) {
+            self.hints.write_due(cx);
+        }
+    }
+
+    /// Whether hints are written.
+    pub(super) fn writes_hints(&self, now: MachineTime) -> bool {
+        self.requests.stopping.is_none() || self.hints_may_follow(now)
     }
 
     /// Writes the hints again that a former life may have left unwritten.
@@ -198,7 +221,7 @@ mod tests {
         assert_eq!(step(&mut hints, 10, Some(false)), [""; 0]);
         assert_eq!(step(&mut hints, 100_000, None), ["v2"]);
         assert_eq!(step(&mut hints, 100_010, Some(true)), [""; 0]);
-        assert_eq!(hints.unwritten_since(), None);
+        assert!(hints.is_settled());
     }
 
     #[test]

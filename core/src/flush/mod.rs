@@ -38,7 +38,7 @@ use breaker::{Breaker, BreakerState, backoff_ms};
 use call::{Action, StoreCall};
 use hints::Hints;
 use parked::{Parked, ParkedKey};
-use requests::Requests;
+use requests::{Asker, Requests};
 use run::Run;
 use table::{Base, TablePart};
 
@@ -178,18 +178,38 @@ impl Flusher {
         !self.held_up_by().is_empty()
     }
 
-    /// Someone asks for a flush: what is held back is tried now.
-    pub(crate) fn hurry(&mut self, now: MachineTime) {
-        self.parked.hurry(now);
+    /// Someone asks for a flush of all batches below the place `below`. If too many do, it has its answer.
+    pub(crate) fn asked(&mut self, asker: Asker, below: u64, cx: &mut Context<'_>) {
+        if self.requests.has_room() {
+            let tries = self.hurry(cx.now);
+            self.requests.add(asker, below, tries, cx.now);
+        } else {
+            self.requests.refuse(asker, cx);
+        }
+    }
+
+    /// What is held back is tried now. Returns how many tries of parked tables had failed.
+    fn hurry(&mut self, now: MachineTime) -> u64 {
         if self.is_held_up() {
             self.retries.iter_mut().for_each(|(due, _)| *due = (*due).min(now));
         }
+        self.parked.hurry(now)
+    }
+
+    /// When the next parked table is tried. One that was tried since the machine is to stop waits for the next life.
+    fn parked_deadline(&self) -> Option<MachineTime> {
+        self.parked.deadline().filter(|_| self.requests.stopping.is_none() || self.has_untried())
+    }
+
+    /// Whether a parked table is still to be tried since the machine is to stop.
+    pub(crate) fn has_untried(&self) -> bool {
+        self.requests.stopping.is_some_and(|(_, tries)| self.parked.is_untried(u64::MAX, tries))
     }
 
     /// The machine is to stop: everything gets one more try.
     pub(crate) fn stop(&mut self, now: MachineTime) {
-        self.requests.stopping.get_or_insert(now);
-        self.hurry(now);
+        let tries = self.hurry(now);
+        self.requests.stopping.get_or_insert((now, tries));
         self.hints.hurry(now);
     }
 
@@ -313,8 +333,9 @@ impl Flusher {
         let retries = self.retries.iter().filter(|(_, call)| may_retry(call)).map(|(due, _)| *due);
         let retry = retries.min().map(|due| (due, "store retry"));
         let begin = self.next_beginning(now, ingest, config).filter(|_| may_flush && !self.is_running());
-        let hint = self.hints.deadline().map(|due| (due, "version hint")).filter(|_| may_flush);
-        let answer = self.requests.deadline().map(|due| (due, "flush answer"));
+        let writes_hints = may_flush && self.writes_hints(now);
+        let hint = self.hints.deadline().map(|due| (due, "version hint")).filter(|_| writes_hints);
+        let answer = self.requests.deadline(&self.hints).map(|due| (due, "flush answer"));
         let is_stopping = self.requests.stopping.is_some() && !self.is_running();
         let stop = (is_stopping && self.hints_may_follow(now)).then_some((self.hint_patience(), "stop"));
         [retry, begin, hint, answer, stop].into_iter().flatten().min()
@@ -331,7 +352,7 @@ impl Flusher {
         let trigger = self.next_trigger(ingest, config).filter(|_| !unarmed);
         let is_held_off = self.not_before > now && self.due(ingest, now, config).is_some();
         let held_off = is_held_off.then_some((self.not_before, "journal retry"));
-        let parked = self.parked.deadline().map(|due| (due.max(self.not_before), "parked table"));
+        let parked = self.parked_deadline().map(|due| (due.max(self.not_before), "parked table"));
         [trigger, held_off, parked].into_iter().flatten().min()
     }
 }

@@ -122,6 +122,8 @@ pub(crate) struct ParkedTable {
     pub(crate) failures: u32,
     /// When it is tried again.
     pub(crate) retry_at: MachineTime,
+    /// Which of all tries that failed was its last; 0 if none did in this life.
+    tried: u64,
 }
 
 /// What a flush does with a parked table.
@@ -142,6 +144,8 @@ pub(crate) enum Choice {
 pub(crate) struct Parked {
     tables: BTreeMap<String, ParkedTable>,
     next_number: u64,
+    /// Tries that failed in this life.
+    tries: u64,
 }
 
 impl Parked {
@@ -217,6 +221,7 @@ impl Parked {
             events: 0,
             failures: 0,
             retry_at,
+            tried: 0,
         });
         table.bytes += key.bytes();
         table.events += u64::from(key.events);
@@ -240,16 +245,25 @@ impl Parked {
     /// A try failed, the first or a later one.
     pub(crate) fn failed(&mut self, name: &str, retry_at: MachineTime) {
         if let Some(table) = self.tables.get_mut(name) {
+            self.tries += 1;
             table.failures += 1;
             table.retry_at = retry_at;
+            table.tried = self.tries;
         }
     }
 
-    /// Someone asks for it: all are tried now.
-    pub(crate) fn hurry(&mut self, now: MachineTime) {
+    /// Someone asks for it: all are tried now. Returns how many tries failed before.
+    pub(crate) fn hurry(&mut self, now: MachineTime) -> u64 {
         for table in self.tables.values_mut() {
             table.retry_at = table.retry_at.min(now);
         }
+        self.tries
+    }
+
+    /// Whether a table with events from places below `below` is still to be tried, or to be tried to its end, since so many
+    /// tries had failed.
+    pub(crate) fn is_untried(&self, below: u64, tries: u64) -> bool {
+        !mutant!(ParkedNeverTried) && self.below(below).any(|(_, table)| table.tried <= tries)
     }
 
     /// When the next one is to be tried.
@@ -258,11 +272,6 @@ impl Parked {
             return None;
         }
         self.tables.values().map(|table| table.retry_at).min()
-    }
-
-    /// Whether one is to be tried now.
-    pub(crate) fn is_due(&self, now: MachineTime) -> bool {
-        self.deadline().is_some_and(|due| due <= now)
     }
 
     /// Whether a table that is not among those of a flush is to be tried now.
@@ -341,7 +350,7 @@ mod tests {
         let mut parked = parked(2);
         assert_eq!(parked.deadline(), Some(MachineTime(100)));
         parked.remove("orders", 0, MachineTime(7));
-        assert!(parked.is_due(MachineTime(7)), "the rest follows at once");
+        assert_eq!(parked.deadline(), Some(MachineTime(7)), "the rest follows at once");
         assert_eq!(parked.get("orders").map(|table| (table.bytes, table.events, table.failures)), Some((1_000, 2, 0)));
         parked.remove("orders", 1, MachineTime(7));
         assert_eq!((parked.deadline(), parked.tables().count()), (None, 0));

@@ -46,7 +46,7 @@ impl Flusher {
         }
         let places = match self.due(ingest, cx.now, cx.config) {
             Some(_) => ingest.buffer.plan(Flusher::plan_bytes_max(cx.config)),
-            None if self.parked.is_due(cx.now) => Vec::new(),
+            None if self.parked_deadline().is_some_and(|due| due <= cx.now) => Vec::new(),
             None => return,
         };
         let mut writes = Vec::new();

@@ -9,7 +9,7 @@ use crate::command::Command;
 use crate::context::Context;
 use crate::event::{CallId, ConnId};
 use crate::flush::LastFlush;
-use crate::flush::hints::{HINT_PATIENCE_MS, Hints};
+use crate::flush::hints::Hints;
 use crate::flush::parked::Parked;
 use crate::http::respond::Answer;
 use crate::ingest::Ingest;
@@ -37,6 +37,8 @@ struct Request {
     /// It waits for the batches below this place.
     below: u64,
     since: MachineTime,
+    /// Tries of parked tables that had failed when it came.
+    tries: u64,
     /// The first of [`Requests::flushes`] that ended after it came.
     first: usize,
 }
@@ -52,42 +54,39 @@ struct Flushed {
     at: MachineTime,
 }
 
-impl Flushed {
-    /// Until when it waits for hints.
-    fn patience(&self) -> MachineTime {
-        self.at.after_ms(HINT_PATIENCE_MS)
-    }
-}
-
 /// Who waits for a flush, and answers that are due.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
     open: Vec<Request>,
-    /// In the order in which their batches were in the lake.
     flushed: Vec<Flushed>,
     /// Flushes that ended since the first who waits came.
     flushes: Vec<LastFlush>,
     /// Answers for connections; the ingest sends them.
     pub(crate) answered: Vec<(ConnId, Option<String>, FlushResult)>,
-    /// Since when the machine is to stop: everything is flushed as it comes.
-    pub(crate) stopping: Option<MachineTime>,
+    /// Since when the machine is to stop: everything is flushed as it comes. And how many tries of parked tables had failed.
+    pub(crate) stopping: Option<(MachineTime, u64)>,
 }
 
 impl Requests {
-    /// Adds one, who waits for all batches below the place `below`. `false` if too many wait: it has its answer then.
-    pub(crate) fn add(&mut self, asker: Asker, below: u64, cx: &mut Context<'_>) -> bool {
-        let request = Request { asker, below, since: cx.now, first: self.flushes.len() };
-        if self.open.len() + self.flushed.len() < FLUSH_REQUESTS_MAX {
-            self.open.push(request);
-            return true;
-        }
+    /// Whether one more may wait.
+    pub(crate) fn has_room(&self) -> bool {
+        self.open.len() + self.flushed.len() < FLUSH_REQUESTS_MAX
+    }
+
+    /// Adds one, who waits for all batches below the place `below`, and for a try of each parked table since so many tries
+    /// had failed.
+    pub(crate) fn add(&mut self, asker: Asker, below: u64, tries: u64, now: MachineTime) {
+        self.open.push(Request { asker, below, since: now, tries, first: self.flushes.len() });
+    }
+
+    /// Answers one for which there is no room.
+    pub(crate) fn refuse(&mut self, asker: Asker, cx: &mut Context<'_>) {
         let error = format!(
             "expected at most {FLUSH_REQUESTS_MAX} requests that wait for a flush, and so many do: wait for the answers to \
              those; what was acked is flushed with them"
         );
         let sum = FlushResult { error: Some(error), ..FlushResult::default() };
-        self.answer(request.asker, request.since, sum, cx);
-        false
+        self.answer(asker, cx.now, sum, cx);
     }
 
     /// Whether a flush is asked for that is not done.
@@ -97,8 +96,17 @@ impl Requests {
 
     /// A client went away.
     pub(crate) fn gone(&mut self, call: CallId) {
-        self.open.retain(|request| request.asker != Asker::Call(call));
-        self.flushed.retain(|request| request.asker != Asker::Call(call));
+        self.drop_those(|asker| *asker == Asker::Call(call));
+    }
+
+    /// A connection was closed.
+    pub(crate) fn closed(&mut self, closed: ConnId) {
+        self.drop_those(|asker| matches!(asker, Asker::Conn { conn, .. } if *conn == closed));
+    }
+
+    fn drop_those(&mut self, are_gone: impl Fn(&Asker) -> bool) {
+        self.open.retain(|request| !are_gone(&request.asker));
+        self.flushed.retain(|request| !are_gone(&request.asker));
         self.forget();
     }
 
@@ -116,30 +124,32 @@ impl Requests {
         if !ingest.is_recovering() || mutant!(FlushAnsweredEarly) {
             self.take_flushed(ingest, parked, cx.now);
         }
-        let (now, unwritten_since) = (cx.now, hints.unwritten_since());
-        let waits =
-            |flushed: &Flushed| unwritten_since.is_some_and(|since| since <= flushed.at) && now < flushed.patience();
+        let now = cx.now;
+        let waits = |flushed: &Flushed| hints.patience(flushed.at).is_some_and(|until| now < until);
         let (waiting, done): (Vec<_>, Vec<_>) = std::mem::take(&mut self.flushed).into_iter().partition(waits);
         self.flushed = waiting;
         self.answer_flushed(done, cx);
     }
 
-    /// Answers those who wait for nothing but version hints: the machine stops.
+    /// The machine stops: answers all who wait.
     pub(crate) fn stop(&mut self, cx: &mut Context<'_>) {
         let done = std::mem::take(&mut self.flushed);
         self.answer_flushed(done, cx);
+        self.answer_all(false, cx, || {
+            "DoLake stops; what was acked is safe in the journal and is flushed when it runs again".to_owned()
+        });
     }
 
     /// When the next one waits no longer for version hints.
-    pub(crate) fn deadline(&self) -> Option<MachineTime> {
-        self.flushed.first().map(Flushed::patience)
+    pub(crate) fn deadline(&self, hints: &Hints) -> Option<MachineTime> {
+        self.flushed.iter().filter_map(|flushed| hints.patience(flushed.at)).min()
     }
 
     fn take_flushed(&mut self, ingest: &Ingest, parked: &Parked, now: MachineTime) {
         let oldest = ingest.oldest_unsettled_place();
         let waits = |request: &Request| {
             !mutant!(FlushAnsweredEarly) && oldest.is_some_and(|place| place < request.below)
-                || parked.below(request.below).any(|(_, table)| table.retry_at <= now)
+                || parked.is_untried(request.below, request.tries)
         };
         let (open, done): (Vec<_>, Vec<_>) = std::mem::take(&mut self.open).into_iter().partition(waits);
         self.open = open;

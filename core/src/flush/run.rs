@@ -107,7 +107,10 @@ impl Run {
         }
         let max_bytes = config.max_parked_bytes;
         let mut left = Flusher::plan_bytes_max(config);
-        let with_new = parked.tables().map(|(name, _)| (name, self.shares.get(name).map_or(0, bytes_of)));
+        // Whose time came first is first, so that none waits for ever behind one that is tried again and again.
+        let mut by_time: Vec<_> = parked.tables().collect();
+        by_time.sort_by_key(|(_, table)| table.retry_at);
+        let with_new = by_time.into_iter().map(|(name, _)| (name, self.shares.get(name).map_or(0, bytes_of)));
         // Those that must be tried come first, so that they share what a flush may load.
         let (full, others): (Vec<_>, Vec<_>) =
             with_new.partition(|(name, new_bytes)| !parked.has_room(name, *new_bytes, max_bytes));

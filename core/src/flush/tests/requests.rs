@@ -239,3 +239,89 @@ fn nobody_asks_for_the_flush_of_what_came_after_him() {
     }
     assert_eq!((host.mark(1), host.answers.len()), (sent, 1));
 }
+
+/// Two tables take no writes, and the tries of one end when those of the other are due. A request and a stop wait for one
+/// of each.
+#[test]
+fn parked_tables_that_are_tried_in_turn_keep_nobody_waiting() {
+    let asks: [fn(&mut Host); 2] = [|host| host.request("POST", "/flush"), |host| host.step(Event::Shutdown)];
+    for ask in asks {
+        let mut host = Host::new(config());
+        host.broken = vec!["/bad/", "/worse/"];
+        host.connect(1);
+        host.send(1, 1, &["bad", "worse", "good"]);
+        host.pass(5_000);
+        assert_eq!(host.parked().len(), 2);
+        host.are_commits_slow = true;
+        for number in 2..=9 {
+            host.send(1, number, &["good"]);
+            host.pass(15_000);
+            if number == 4 {
+                ask(&mut host);
+            }
+            host.end_saves();
+        }
+        host.are_commits_slow = false;
+        assert!(host.stopped || host.answers.len() == 1);
+    }
+}
+
+#[test]
+fn one_who_asks_is_answered_before_the_machine_stops() {
+    let mut host = Host::new(config());
+    host.connect(1);
+    host.send(1, 1, &["good"]);
+    host.pass(20_000);
+    host.broken = vec!["warehouse/"];
+    host.send(1, 2, &["good"]);
+    host.pass(60_000);
+    assert_eq!(host.status().circuit_breaker, CircuitBreakerState::Open);
+    host.request("POST", "/flush");
+    assert_eq!((host.answers.len(), host.stopped), (0, false));
+    host.step(Event::Shutdown);
+    let (status, body) = host.answers.pop().expect("an answer");
+    let result: FlushResult = serde_json::from_slice(&body).expect("a flush result");
+    assert!(host.stopped && status == 503 && result.error.is_some_and(|error| error.contains("DoLake stops")));
+}
+
+#[test]
+fn a_machine_that_is_to_stop_begins_no_hint_for_which_it_does_not_wait() {
+    let mut host = Host::new(config());
+    host.broken = vec!["version-hint"];
+    host.connect(1);
+    host.send(1, 1, &["good"]);
+    host.pass(20_000);
+    host.are_batches_slow = true;
+    host.send(1, 2, &["good"]);
+    host.step(Event::Shutdown);
+    host.pass(60_000);
+    assert!(!host.stopped, "a save is on its way");
+    assert!(host.lake.deadline().is_none_or(|deadline| deadline.why != "version hint"));
+}
+
+#[test]
+fn a_connection_that_is_closed_asks_for_nothing_more() {
+    let mut host = Host::new(config());
+    host.connect(1);
+    host.send(1, 1, &["good"]);
+    host.are_commits_slow = true;
+    host.pass(2_000);
+    let request = r#"{"type":"flush_request","timestamp":0,"sourceDoId":"s1","reason":"manual"}"#;
+    for _ in 0..FLUSH_REQUESTS_MAX {
+        host.step(Event::Received { conn: ConnId(1), frame: Frame::Text(request.into()) });
+    }
+    host.step(Event::Closed { conn: ConnId(1) });
+    host.request("POST", "/flush");
+    assert_eq!(host.answers.len(), 0, "there is room for it");
+}
+
+#[test]
+fn a_request_does_not_wait_again_for_a_hint_that_was_waited_for() {
+    let mut host = Host::new(config());
+    host.broken = vec!["version-hint"];
+    host.connect(1);
+    host.send(1, 1, &["good"]);
+    host.pass(20_000);
+    host.request("POST", "/flush");
+    assert_eq!(host.answers.pop().map(|(status, _)| status), Some(200));
+}
