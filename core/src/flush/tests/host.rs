@@ -11,7 +11,8 @@ use crate::command::{Command, Condition, Failure, Op, Outcome, Write};
 use crate::config::Config;
 use crate::event::{CallId, ConnId, Event, Frame, Peer, RequestHead};
 use crate::http::status::StatusAnswer;
-use crate::journal::{BATCH_RANGE, CONTROL_RANGE, Saved};
+use crate::journal::rows::{FLUSH_KEY, FlushRow};
+use crate::journal::{BATCH_RANGE, CONTROL_RANGE, Saved, decode};
 use crate::seed::Seed;
 use crate::time::Timestamp;
 use crate::verify::{SourceEpoch, verify_table};
@@ -381,12 +382,20 @@ impl Host {
     }
 }
 
+/// The row of the flush, where one is among them: a plan has begun an attempt, a commit begins the next flush.
+fn flush_row(writes: &[Write]) -> Option<FlushRow> {
+    writes.iter().find_map(|write| match write {
+        Write::Put(key, value) if &key[..] == FLUSH_KEY => Some(decode(key, value).expect("our own journal")),
+        Write::Put(..) | Write::Delete(_) => None,
+    })
+}
+
 fn is_commit(writes: &[Write]) -> bool {
-    writes.iter().any(|write| matches!(write, Write::Put(key, _) if key.starts_with(b"c/t/")))
+    flush_row(writes).is_some_and(|row| row.attempt == 0)
 }
 
 fn is_plan(writes: &[Write]) -> bool {
-    !is_commit(writes) && writes.iter().any(|write| matches!(write, Write::Put(key, _) if &key[..] == b"c/flush"))
+    flush_row(writes).is_some_and(|row| row.attempt > 0)
 }
 
 fn is_batch(writes: &[Write]) -> bool {

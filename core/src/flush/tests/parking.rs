@@ -385,3 +385,29 @@ fn metadata_that_no_commit_can_follow_parks_its_table_until_it_is_mended() {
         assert_eq!((host.parked(), host.mark(1)), (vec![], 2), "{spoilt}");
     }
 }
+
+#[test]
+fn a_parked_table_does_not_starve_behind_one_that_is_tried_again_and_again() {
+    let mut host = Host::new(Config { flush_threshold_bytes: 1, ..config() });
+    host.broken = vec!["/first/", "/second/"];
+    host.connect(1);
+    host.connect(2);
+    host.send(2, 1, &["second", "good"]);
+    for number in 1..=3 {
+        host.send(1, number, &["first", "good"]);
+    }
+    host.pass(12_000);
+    assert_eq!(host.parked(), [("first".to_owned(), 3), ("second".to_owned(), 1)]);
+    host.broken.clear();
+    host.are_commits_slow = true;
+    for number in 4..=20 {
+        host.send(1, number, &["first"]);
+    }
+    host.request("POST", "/flush");
+    for _ in 0..4 {
+        host.end_saves();
+        host.pass(10);
+    }
+    let parked = host.parked();
+    assert!(matches!(&parked[..], [(first, 3..)] if first == "first"), "each brings in one and parks one: {parked:?}");
+}

@@ -240,30 +240,50 @@ fn nobody_asks_for_the_flush_of_what_came_after_him() {
     assert_eq!((host.mark(1), host.answers.len()), (sent, 1));
 }
 
-/// Two tables take no writes, and the tries of one end when those of the other are due. A request and a stop wait for one
-/// of each.
-#[test]
-fn parked_tables_that_are_tried_in_turn_keep_nobody_waiting() {
-    let asks: [fn(&mut Host); 2] = [|host| host.request("POST", "/flush"), |host| host.step(Event::Shutdown)];
-    for ask in asks {
-        let mut host = Host::new(config());
-        host.broken = vec!["/bad/", "/worse/"];
-        host.connect(1);
-        host.send(1, 1, &["bad", "worse", "good"]);
-        host.pass(5_000);
-        assert_eq!(host.parked().len(), 2);
-        host.are_commits_slow = true;
-        for number in 2..=9 {
-            host.send(1, number, &["good"]);
-            host.pass(15_000);
-            if number == 4 {
-                ask(&mut host);
-            }
-            host.end_saves();
-        }
-        host.are_commits_slow = false;
-        assert!(host.stopped || host.answers.len() == 1);
+/// Two tables take no writes, and when a try of one ends, one of the other is due.
+fn tried_in_turn() -> Host {
+    let mut host = Host::new(config());
+    host.broken = vec!["/bad/", "/worse/"];
+    host.connect(1);
+    host.send(1, 1, &["bad", "worse", "good"]);
+    host.pass(5_000);
+    assert_eq!(host.parked().len(), 2);
+    host.are_commits_slow = true;
+    a_try_of_each(&mut host);
+    host
+}
+
+fn a_try_of_each(host: &mut Host) {
+    for _ in 0..2 {
+        host.pass(15_000);
+        assert_eq!(host.held.len(), 1, "a try under way");
+        host.end_saves();
     }
+}
+
+#[test]
+fn one_who_asks_waits_for_one_try_of_each_parked_table() {
+    let mut host = tried_in_turn();
+    host.pass(7_000);
+    host.request("POST", "/flush");
+    host.end_saves();
+    assert_eq!(host.answers.len(), 0, "the other is still to be tried");
+    a_try_of_each(&mut host);
+    let (status, body) = host.answers.pop().expect("an answer");
+    let result: FlushResult = serde_json::from_slice(&body).expect("a flush result");
+    assert!(status == 503 && result.error.is_some_and(|error| error.contains("are parked: bad, worse")));
+}
+
+#[test]
+fn stopping_waits_for_one_try_of_each_parked_table() {
+    let mut host = tried_in_turn();
+    host.pass(7_000);
+    host.step(Event::Shutdown);
+    host.end_saves();
+    assert!(!host.stopped, "the other is still to be tried");
+    host.pass(15_000);
+    host.end_saves();
+    assert!(host.stopped);
 }
 
 #[test]
