@@ -58,6 +58,13 @@ impl World {
         self.ask_over_http("GET", "/v1/settings");
     }
 
+    /// The most that `maxPayloadSize` was or may yet become.
+    pub(crate) fn payload_limit_max(&self) -> usize {
+        let changes = CHANGES.iter().filter(|(key, _)| *key == "maxPayloadSize" && self.plan.changes > 0);
+        let values = changes.flat_map(|(_, values)| values.iter().copied());
+        values.chain([self.widest.max_payload_size]).max().unwrap_or(0) as usize
+    }
+
     /// What may have been in force at some time: checks of limits and of time allow for the widest.
     fn widen(&mut self, key: &str, value: u64) {
         let Config {

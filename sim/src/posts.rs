@@ -119,8 +119,8 @@ impl World {
                 0 => events = "[7]".to_owned(),
                 1 => headers.push(("content-encoding".to_owned(), "gzip".to_owned())),
                 2 => headers.push(("content-type".to_owned(), "application/x-ndjson".to_owned())),
-                // Room for nothing, before what there is no room for.
-                _ => parts.insert(0, format!("\"x\":\"{}\"", "y".repeat(self.widest.max_payload_size as usize))),
+                // Room for nothing, before what there is no room for; whatever the limit is when it comes.
+                _ => parts.insert(0, format!("\"x\":\"{}\"", "y".repeat(self.payload_limit_max()))),
             }
         }
         parts.push(format!("\"events\":{events}"));
