@@ -229,11 +229,13 @@ impl Ingest {
         }
     }
 
-    /// Saves what has changed of a source that no batch tells.
+    /// Saves what has changed of a source that no batch tells. One row is on its way at a time: refusals may come faster than
+    /// the journal takes rows, and a batch that is taken meanwhile carries what the row on its way does not say.
     pub(super) fn save_changed(&mut self, source: &str, cx: &mut Context<'_>) {
         let committing = self.committing;
         if let Some(state) = self.state(source)
             && !committing
+            && state.rows_saving == 0
             && state.source.unsaved()
         {
             let row = state.source.to_saved(cx.now).encode();
@@ -250,6 +252,8 @@ impl Ingest {
             if *outcome != Outcome::Saved {
                 state.source.row_lost();
                 self.reloads.push((cx.now.after_ms(super::RELOAD_MS), Reload::Row(source.to_owned())));
+            } else {
+                self.save_changed(source, cx);
             }
         }
         self.let_go(source);

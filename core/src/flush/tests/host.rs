@@ -48,6 +48,8 @@ pub(super) struct Host {
     pub(super) refused: Vec<u64>,
     /// Saves of nothing but the row of a source fail.
     pub(super) are_rows_refused: bool,
+    /// The same saves do not end before [`Host::end_saves`].
+    pub(super) are_rows_slow: bool,
     /// Saves of plans fail.
     pub(super) are_plans_refused: bool,
     /// Commits do not end before [`Host::end_saves`], and are lost with their life.
@@ -95,6 +97,7 @@ impl Host {
             nacked: 0,
             refused: Vec::new(),
             are_rows_refused: false,
+            are_rows_slow: false,
             are_plans_refused: false,
             are_commits_slow: false,
             are_batches_slow: false,
@@ -196,6 +199,10 @@ impl Host {
             }
             Command::Save { op, writes } if self.are_rows_refused && is_row(&writes) => {
                 (op, Outcome::Refused(failure("the disk is full")))
+            }
+            Command::Save { op, writes } if self.are_rows_slow && is_row(&writes) => {
+                self.held.push((op, writes));
+                return None;
             }
             Command::Save { op, writes } => (op, self.save(writes)),
             Command::Load { op, .. } if self.is_journal_mute => {

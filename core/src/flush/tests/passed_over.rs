@@ -42,6 +42,21 @@ fn a_refusal_that_the_journal_did_not_take_is_saved_with_the_batch_that_passes_o
     check_repaired_too_late(&mut host, 2);
 }
 
+#[test]
+fn refusals_that_come_faster_than_the_journal_takes_rows_share_one() {
+    let mut host = host();
+    host.send(1, 1, &["good"]);
+    host.are_rows_slow = true;
+    (2..=50).for_each(|number| send_spoilt(&mut host, number));
+    assert_eq!(host.held.len(), 1);
+    host.are_rows_slow = false;
+    host.end_saves();
+    host.restart();
+    connect(&mut host);
+    host.send(1, 60, &["good"]);
+    check_repaired_too_late(&mut host, 50);
+}
+
 /// Batch 1 is being committed, and batch 2 was refused meanwhile.
 fn refused_during_a_commit() -> Host {
     let mut host = host();
