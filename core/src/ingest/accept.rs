@@ -235,11 +235,11 @@ impl Ingest {
         let committing = self.committing;
         if let Some(state) = self.state(source)
             && !committing
-            && state.rows_saving == 0
+            && !state.is_row_saving
             && state.source.unsaved()
         {
             let row = state.source.to_saved(cx.now).encode();
-            state.rows_saving += 1;
+            state.is_row_saving = true;
             let put = crate::command::Write::Put(source_key(source), row.into());
             cx.save(vec![put], Pending::SaveRow { source: source.to_owned() });
         }
@@ -248,7 +248,7 @@ impl Ingest {
     /// A source's row came into the journal, or did not: then it is written again.
     pub(crate) fn row_saved(&mut self, source: &str, outcome: &Outcome, cx: &mut Context<'_>) {
         if let Some(state) = self.state(source) {
-            state.rows_saving -= 1;
+            state.is_row_saving = false;
             if *outcome != Outcome::Saved {
                 state.source.row_lost();
                 self.reloads.push((cx.now.after_ms(super::RELOAD_MS), Reload::Row(source.to_owned())));

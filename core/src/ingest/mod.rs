@@ -96,8 +96,8 @@ pub(crate) struct SourceState {
     unready: BTreeSet<u64>,
     /// Where the last batch that a flush may take stands among those of all sources (`buffer::Turn`).
     last_turn: u64,
-    /// Rows of it that are on their way to the journal alone.
-    rows_saving: u32,
+    /// Whether its row is on its way to the journal, alone.
+    is_row_saving: bool,
 }
 
 /// Something that needs its source.
@@ -328,7 +328,7 @@ impl Ingest {
             events: 0,
             unready,
             last_turn: 0,
-            rows_saving: 0,
+            is_row_saving: false,
         };
         let Some(Slot::Loading(waiting)) = self.sources.insert(name.clone(), Slot::Ready(Box::new(state))) else {
             panic!("source {name:?} was loaded twice");
@@ -411,7 +411,7 @@ impl Ingest {
     fn let_go(&mut self, name: &str) {
         if let Some(Slot::Ready(state)) = self.sources.get(name)
             && state.conns.is_empty()
-            && state.rows_saving == 0
+            && !state.is_row_saving
             && state.source.is_at_rest()
         {
             self.sources.remove(name);

@@ -10,6 +10,11 @@ use crate::wire::server::{CircuitBreakerState, FlushResult};
 fn ask(host: &mut Host) -> (u16, FlushResult) {
     host.request("POST", "/flush");
     host.pass(60_000);
+    answer(host)
+}
+
+/// The answer that came last.
+fn answer(host: &mut Host) -> (u16, FlushResult) {
     let (status, body) = host.answers.pop().expect("an answer");
     (status, serde_json::from_slice(&body).expect("a flush result"))
 }
@@ -217,8 +222,7 @@ fn one_who_asks_is_answered_though_one_flush_follows_the_other() {
         host.end_saves();
         assert_eq!(host.held.len(), 1, "the next flush is under way");
     }
-    let (status, body) = host.answers.pop().expect("an answer");
-    let result: FlushResult = serde_json::from_slice(&body).expect("a flush result");
+    let (status, result) = answer(&mut host);
     assert!((status, result.success) == (200, true) && result.duration_ms <= 1_100, "{result:?}");
 }
 
@@ -267,8 +271,7 @@ fn one_who_asks_waits_for_one_try_of_each_parked_table() {
     host.end_saves();
     assert_eq!(host.answers.len(), 0, "the other is still to be tried");
     a_try_of_each(&mut host);
-    let (status, body) = host.answers.pop().expect("an answer");
-    let result: FlushResult = serde_json::from_slice(&body).expect("a flush result");
+    let (status, result) = answer(&mut host);
     assert!(status == 503 && result.error.is_some_and(|error| error.contains("are parked: bad, worse")));
 }
 
@@ -297,8 +300,7 @@ fn one_who_asks_is_answered_before_the_machine_stops() {
     host.request("POST", "/flush");
     assert_eq!((host.answers.len(), host.stopped), (0, false));
     host.step(Event::Shutdown);
-    let (status, body) = host.answers.pop().expect("an answer");
-    let result: FlushResult = serde_json::from_slice(&body).expect("a flush result");
+    let (status, result) = answer(&mut host);
     assert!(host.stopped && status == 503 && result.error.is_some_and(|error| error.contains("DoLake stops")));
 }
 
