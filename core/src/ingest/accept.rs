@@ -10,7 +10,7 @@ use crate::event::{ConnId, Frame};
 use crate::ingest::answers::{self, Refused};
 use crate::ingest::buffer::{BatchKey, Buffered};
 use crate::ingest::conn::Introduction;
-use crate::ingest::source::{Arrival, Opening, Refusal, Refused as RefusedBatch, Take, Verdict};
+use crate::ingest::source::{Arrival, Below, Opening, Refusal, Refused as RefusedBatch, Take, Verdict};
 use crate::ingest::{Arrived, Ingest, Input, Origin, RefusedBefore, Reload, Slot};
 use crate::journal::Family;
 use crate::journal::rows::source_key;
@@ -343,11 +343,11 @@ impl Ingest {
                 self.refuse_new(&arrived, &refused, cx);
             }
             Verdict::Take(take)
-                if !self.has_room(&batch, 0, cx) && (take.behind_hole || !self.has_room_beside_holes(&batch, cx)) =>
+                if !self.has_room(&batch, 0, cx) && !self.has_room_beside_holes(&batch, take.below, cx) =>
             {
                 self.refuse_full(&arrived, cx);
             }
-            Verdict::Take(take) if !self.has_memory(take.behind_hole, cx) => {
+            Verdict::Take(take) if !self.has_memory(take.below, cx) => {
                 let message = format!(
                     "{} batches wait for the store, memory holds no more: send it again later, and events in larger batches",
                     self.buffer.all().batches
@@ -365,12 +365,12 @@ impl Ingest {
     }
 
     /// Whether one batch more can be remembered, however small it is. What waits behind holes has half of the room.
-    fn has_memory(&self, behind_hole: bool, cx: &Context<'_>) -> bool {
+    fn has_memory(&self, below: Below, cx: &Context<'_>) -> bool {
         let bytes = (self.buffer.all().batches + 1) * BATCH_MEMORY_BYTES;
         let budget = cx.config.memory_budget_bytes;
         // Where nothing can be flushed, only what fills a hole makes room again.
-        let is_needed = self.buffer.ready().batches == 0 && !behind_hole;
-        bytes <= if behind_hole { budget / 2 } else { budget } || is_needed
+        let is_needed = self.buffer.ready().batches == 0 && below == Below::Durable;
+        bytes <= if below == Below::Hole { budget / 2 } else { budget } || is_needed
     }
 
     /// Whether a batch fits, `waiting` bytes being ahead of it.
@@ -379,14 +379,15 @@ impl Ingest {
         bytes <= answers::capacity(cx) || mutant!(BufferLimitIgnored)
     }
 
-    /// Whether a batch that lies behind no hole fits into the half that holes must leave, or is larger and alone there:
-    /// it may be what the others wait for, and would find no room for ever. More than their half may wait behind holes:
-    /// it was accepted while a batch below it was on its way to the journal, and that one was lost.
-    fn has_room_beside_holes(&self, batch: &CdcBatch, cx: &Context<'_>) -> bool {
+    /// Whether a batch that can come to lie behind no hole fits into the half that holes must leave, or is larger and alone
+    /// there: it may be what the others wait for, and would find no room for ever. More than their half may wait behind
+    /// holes: it was accepted while a batch below it was on its way to the journal, and that one was lost. Were this room
+    /// for such batches, too, each loss would make it anew.
+    fn has_room_beside_holes(&self, batch: &CdcBatch, below: Below, cx: &Context<'_>) -> bool {
         let (behind, half) = (self.hole_bytes(), cx.config.max_buffer_size / 2);
         let beside = self.buffer.all().bytes.saturating_sub(behind);
         let fits = beside == 0 || beside + batch.frame.len() as u64 <= half;
-        behind > 0 && fits && !mutant!(HolesLeaveNoRoom)
+        below == Below::Durable && behind > 0 && fits && !mutant!(HolesLeaveNoRoom)
     }
 
     fn refuse_full(&mut self, arrived: &Arrived, cx: &mut Context<'_>) {

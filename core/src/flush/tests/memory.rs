@@ -1,10 +1,11 @@
 //! What the machine holds in memory is bounded, whatever is sent while its journal or its store is away.
 
-use super::host::{Host, config};
+use super::host::{Host, config, failure};
 use crate::Commands;
-use crate::command::Command;
+use crate::command::{Command, Outcome};
 use crate::config::Config;
 use crate::event::{ConnId, Event, Frame, Peer};
+use crate::limits::BATCH_MEMORY_BYTES;
 use crate::time::Timestamp;
 use crate::wire::client::{Capabilities, ClientMessage, Connect, PROTOCOL_VERSION};
 
@@ -21,9 +22,13 @@ fn event(number: u64, length: usize) -> String {
 
 /// A batch of one event.
 fn batch(number: u64, sequence: u64, length: usize) -> Frame {
+    batch_of(1, number, sequence, length)
+}
+
+fn batch_of(source: u64, number: u64, sequence: u64, length: usize) -> Frame {
     let event = event(sequence, length);
     let frame = format!(
-        r#"{{"type":"cdc_batch","timestamp":0,"sourceDoId":"s1","sequenceNumber":{number},"firstEventSequence":{sequence},"lastEventSequence":{sequence},"sizeBytes":0,"isRetry":false,"retryCount":0,"events":[{event}]}}"#
+        r#"{{"type":"cdc_batch","timestamp":0,"sourceDoId":"s{source}","sequenceNumber":{number},"firstEventSequence":{sequence},"lastEventSequence":{sequence},"sizeBytes":0,"isRetry":false,"retryCount":0,"events":[{event}]}}"#
     );
     Frame::Text(frame.into())
 }
@@ -101,6 +106,57 @@ fn batches_that_wait_for_a_save_are_refused_where_memory_holds_no_more() {
     host.are_batches_slow = false;
     host.end_saves();
     assert!(host.nacked > 150, "{} of 2 MB waited in a quarter of 1 MiB", 200 - host.nacked);
+}
+
+/// Batches 1 to `batches` of some sources, one source after the other; each time the first is lost on its way to the journal
+/// and those above it are not.
+fn lose_each_first(host: &mut Host, sources: u64, batches: u64, length: usize) {
+    for source in 1..=sources {
+        host.connect_as(source, Some("e"), Capabilities::default());
+        host.are_batches_slow = true;
+        send_all(host, source, batches, length);
+        let (first, _) = host.held.remove(0);
+        host.are_batches_slow = false;
+        host.end_saves();
+        host.step(Event::Done { op: first, outcome: Outcome::Refused(failure("the disk is full")) });
+    }
+}
+
+fn send_all(host: &mut Host, source: u64, batches: u64, length: usize) {
+    for number in 1..=batches {
+        host.step(Event::Received { conn: ConnId(source), frame: batch_of(source, number, number, length) });
+    }
+}
+
+/// Whether all that was refused is taken in the end.
+fn send_again(host: &mut Host, sources: u64, batches: u64, length: usize) {
+    for _ in 0..8 {
+        for source in 1..=sources {
+            send_all(host, source, batches, length);
+        }
+        host.pass(10_000);
+    }
+    assert_eq!(host.events("good").len() as u64, sources * batches);
+}
+
+#[test]
+fn holes_that_come_of_lost_saves_take_at_most_half_of_the_buffer_beside_it() {
+    let most = 60_000;
+    let mut host = Host::new(Config { max_buffer_size: most, max_fallback_size: 0, ..small() });
+    lose_each_first(&mut host, 5, 20, 4_000);
+    let journaled = host.status().buffer.total_size_bytes;
+    assert!(most / 2 < journaled && journaled <= most + most / 2, "{journaled} bytes, the limit is {most}");
+    send_again(&mut host, 5, 20, 4_000);
+}
+
+#[test]
+fn holes_that_come_of_lost_saves_take_no_memory_beyond_the_budget() {
+    let most = 256;
+    let mut host = Host::new(Config { memory_budget_bytes: most * BATCH_MEMORY_BYTES, ..small() });
+    lose_each_first(&mut host, 3, 400, 1);
+    let journaled = host.status().buffer.batch_count;
+    assert!(most / 2 < journaled && journaled <= most, "{journaled} batches, there is memory for {most}");
+    send_again(&mut host, 3, 400, 1);
 }
 
 #[test]

@@ -96,8 +96,19 @@ pub struct Take {
     pub processed: u64,
     /// Events that were there before.
     pub repeats: u64,
-    /// It lies above an open hole, and waits with its flush.
-    pub behind_hole: bool,
+    /// What lies below it.
+    pub below: Below,
+}
+
+/// What lies below a batch in its epoch, as far as its flush waits for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Below {
+    /// All that there is, in the journal or in the lake: it is ready once it is durable.
+    Durable,
+    /// A batch that is being saved: should that be lost, it lies behind a hole.
+    Pending,
+    /// An open hole.
+    Hole,
 }
 
 /// The first and last event of a batch.
@@ -254,7 +265,7 @@ impl Source {
             return Verdict::Refuse(Refusal::Unnumbered { epoch: arrival.epoch.to_owned() });
         }
         if !rules.deduplicate {
-            return case.wait_if_sparse().unwrap_or_else(|| case.take(None, false));
+            return case.wait_if_sparse().unwrap_or_else(|| case.take(None));
         }
         case.rule_1_known_number()
             .or_else(|| case.rule_2_closed_hole())
@@ -382,7 +393,7 @@ impl Case<'_> {
         let refusal = if is_sparse { self.refuse_for_sparse() } else { self.refuse_for_hole().filter(|_| is_new) };
         match refusal {
             Some(refusal) => Verdict::Refuse(refusal),
-            None => self.wait_if_sparse().unwrap_or_else(|| self.take(Some(Vec::new()), self.is_behind_hole())),
+            None => self.wait_if_sparse().unwrap_or_else(|| self.take(Some(Vec::new()))),
         }
     }
 
@@ -418,7 +429,7 @@ impl Case<'_> {
         if taken.as_ref().is_some_and(|taken| taken.len() > TAKEN_RANGES_MAX) {
             return Verdict::Refuse(Refusal::TooManyPieces { number, limit: TAKEN_RANGES_MAX });
         }
-        self.take(taken, self.is_behind_hole())
+        self.take(taken)
     }
 
     /// New events of an epoch that is not the newest.
@@ -454,7 +465,7 @@ impl Case<'_> {
     }
 
     fn refuse_for_hole(&self) -> Option<Refusal> {
-        if !self.is_behind_hole() || mutant!(HoleBytesUnlimited) {
+        if self.below() != Below::Hole || mutant!(HoleBytesUnlimited) {
             return None;
         }
         let Arrival { number, bytes, .. } = *self.arrival;
@@ -477,9 +488,22 @@ impl Case<'_> {
         })
     }
 
-    fn is_behind_hole(&self) -> bool {
+    fn has_no_holes(&self) -> bool {
+        self.epoch.opening.sparse || !self.rules.deduplicate
+    }
+
+    fn below(&self) -> Below {
         let (first, last) = self.range;
-        !self.epoch.opening.sparse && !self.epoch.all.completes(self.arrival.number, first, last, &self.epoch.closed)
+        let completes = |frontier: &Frontier| frontier.completes(self.arrival.number, first, last, &self.epoch.closed);
+        if self.has_no_holes() {
+            Below::Durable
+        } else if !completes(&self.epoch.all) {
+            Below::Hole
+        } else if completes(&self.epoch.durable) {
+            Below::Durable
+        } else {
+            Below::Pending
+        }
     }
 
     /// Whether its epoch is the newest, or would be.
@@ -487,7 +511,7 @@ impl Case<'_> {
         mutant!(OldEpochTaken) || self.index.is_none_or(|index| index + 1 == self.source.epochs.len())
     }
 
-    fn take(&self, taken: Option<Vec<(u64, u64)>>, behind_hole: bool) -> Verdict {
+    fn take(&self, taken: Option<Vec<(u64, u64)>>) -> Verdict {
         let Arrival { place, number, events, hash, bytes, .. } = *self.arrival;
         let count = |ranges: &Vec<(u64, u64)>| ranges.iter().map(|range| within(events, *range).len()).sum();
         let processed: usize = taken.as_ref().map_or(events.len(), count);
@@ -501,11 +525,11 @@ impl Case<'_> {
             bytes,
             taken,
             opening: (!self.epoch.opened).then_some(self.epoch.opening),
-            no_holes: self.epoch.opening.sparse || !self.rules.deduplicate,
+            no_holes: self.has_no_holes(),
             time: self.now,
         };
         let repeats = (events.len() - processed) as u64;
-        Verdict::Take(Take { head, processed: processed as u64, repeats, behind_hole })
+        Verdict::Take(Take { head, processed: processed as u64, repeats, below: self.below() })
     }
 }
 

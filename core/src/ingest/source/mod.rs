@@ -29,7 +29,7 @@ use crate::event::ConnId;
 use crate::ingest::frontier::Gap;
 use crate::time::MachineTime;
 
-pub use arrive::{Arrival, Refused, Rules, Take, Verdict};
+pub use arrive::{Arrival, Below, Refused, Rules, Take, Verdict};
 use epoch::Epoch;
 pub use epoch::Lowest;
 pub use head::{BatchHead, Fingerprint, Opening, Place};

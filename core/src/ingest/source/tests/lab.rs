@@ -2,7 +2,7 @@
 
 use crate::event::ConnId;
 use crate::ingest::source::{
-    Arrival, BatchHead, Greeting, Hello, Lowest, Opening, Place, Refused, Rules, SavedSource, Source, Verdict,
+    Arrival, BatchHead, Below, Greeting, Hello, Lowest, Opening, Place, Refused, Rules, SavedSource, Source, Verdict,
 };
 use crate::journal;
 use crate::time::MachineTime;
@@ -87,7 +87,7 @@ impl Lab {
         let text = match verdict {
             Verdict::Take(take) => {
                 let repeats = if take.repeats > 0 { format!(", {} repeats", take.repeats) } else { String::new() };
-                let hole = if take.behind_hole { ", behind a hole" } else { "" };
+                let hole = if take.below == Below::Hole { ", behind a hole" } else { "" };
                 let text = format!("taken {}{repeats}{hole}", take.processed);
                 self.source.issued(take);
                 self.next_place += 1;
