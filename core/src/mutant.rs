@@ -152,6 +152,8 @@ mutants! {
     ParkedOvertaken,
     /// New events of a table are lost when it is parked (4).
     ParkedShareLost,
+    /// What is parked of a table has no limit (6).
+    ParkedUnlimited,
     /// A parked table is not tried again by itself (7).
     ParkedNeverTried,
     /// The circuit breaker waits for ever for a probe that failed (7).

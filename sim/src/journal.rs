@@ -22,6 +22,43 @@ pub struct Journal {
     places: Vec<Option<(u64, u64)>>,
     ever_parked: BTreeSet<Uid>,
     buffered_bytes: u64,
+    parked: Parked,
+}
+
+/// What parked entries take, keys included, as the machine counts them.
+#[derive(Debug, Clone, Default)]
+struct Parked {
+    /// The table of each entry that ever was, by number.
+    tables: BTreeMap<u64, Bytes>,
+    /// Bytes, by table.
+    bytes: BTreeMap<Bytes, u64>,
+}
+
+/// What the machine counts for the key of a parked entry.
+const PARKED_KEY_BYTES: u64 = 512;
+
+impl Parked {
+    fn count(&mut self, key: &Key, former: Option<&Bytes>, now: Option<&Bytes>) {
+        let Some((number, rest)) = key.strip_prefix(&[b'b', 1]).and_then(<[u8]>::split_first_chunk) else { return };
+        let number = u64::from_be_bytes(*number);
+        let head = rest.strip_prefix(&[0, 0]);
+        if let (Some(head), Some(_)) = (head, now) {
+            self.tables.insert(number, first_text(head));
+        }
+        let of_key = if head.is_some() { PARKED_KEY_BYTES } else { 0 };
+        let counts = |value: Option<&Bytes>| value.map_or(0, |value| value.len() as u64 + of_key);
+        let table = self.tables.get(&number).expect("the chunks of an entry are written from the first on");
+        let bytes = self.bytes.entry(table.clone()).or_default();
+        *bytes = *bytes + counts(now) - counts(former);
+    }
+}
+
+/// The text that a key's head begins with: its length in groups of seven bits, the lowest first, and its bytes.
+fn first_text(head: &[u8]) -> Bytes {
+    let groups = 1 + head.iter().take_while(|byte| **byte >= 128).count();
+    let (groups, rest) = head.split_at(groups);
+    let len = groups.iter().rev().fold(0, |len, group| len << 7 | usize::from(group & 127));
+    Bytes::copy_from_slice(&rest[..len])
 }
 
 impl Journal {
@@ -45,12 +82,12 @@ impl Journal {
                         self.uids.insert(key.clone(), uids);
                     }
                     let former = self.entries.insert(key.clone(), value.clone());
-                    self.count_buffered(key, former.as_ref(), Some(value));
+                    self.count(key, former.as_ref(), Some(value));
                 }
                 Write::Delete(key) => {
                     self.forget(key);
                     let former = self.entries.remove(key);
-                    self.count_buffered(key, former.as_ref(), None);
+                    self.count(key, former.as_ref(), None);
                 }
             }
         }
@@ -84,7 +121,8 @@ impl Journal {
         self.entries.range(from..until).map(|(key, value)| (&key[4..], value))
     }
 
-    fn count_buffered(&mut self, key: &Key, former: Option<&Bytes>, now: Option<&Bytes>) {
+    fn count(&mut self, key: &Key, former: Option<&Bytes>, now: Option<&Bytes>) {
+        self.parked.count(key, former, now);
         if key.starts_with(&[b'b', 0]) {
             self.buffered_bytes += now.map_or(0, |value| value.len() as u64);
             self.buffered_bytes -= former.map_or(0, |value| value.len() as u64);
@@ -138,6 +176,11 @@ impl Journal {
     /// Bytes of batches that are not flushed.
     pub fn buffered_bytes(&self) -> u64 {
         self.buffered_bytes
+    }
+
+    /// What is parked of each table that ever was, in bytes, keys included.
+    pub fn parked_bytes(&self) -> impl Iterator<Item = (&[u8], u64)> {
+        self.parked.bytes.iter().map(|(table, bytes)| (&table[..], *bytes))
     }
 
     /// The garbage log.
@@ -197,6 +240,28 @@ fn uids_in(before: &[u8], piece: &[u8]) -> Vec<Uid> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parked_bytes_are_those_of_the_chunks_that_are_there_and_of_the_first_ones_keys() {
+        let key = |number: u8, chunk: u8, head: &[u8]| {
+            Bytes::from([&[b'b', 1, 0, 0, 0, 0, 0, 0, 0, number, 0, chunk], head].concat())
+        };
+        let long = [&[200, 1][..], &[b'x'; 200], b"\x05shard"].concat();
+        let (orders, items) = (key(1, 0, b"\x06orders\x05shard"), key(2, 0, &long));
+        let mut journal = Journal::default();
+        let put = |key: &Bytes, len| Write::Put(key.clone(), vec![b' '; len].into());
+        journal.apply(&[
+            put(&orders, 100),
+            put(&key(1, 1, b""), 30),
+            put(&items, 50),
+            put(&key(3, 0, b"\x06orders"), 1),
+        ]);
+        journal.apply(&[Write::Delete(key(3, 0, b"\x06orders"))]);
+        let parked: Vec<_> = journal.parked_bytes().collect();
+        assert_eq!(parked, [(&b"orders"[..], 130 + PARKED_KEY_BYTES), (&[b'x'; 200][..], 50 + PARKED_KEY_BYTES)]);
+        journal.apply(&[Write::Delete(orders), Write::Delete(key(1, 1, b"")), Write::Delete(items)]);
+        assert!(journal.parked_bytes().all(|(_, bytes)| bytes == 0));
+    }
 
     #[test]
     fn a_uid_that_lies_across_two_pieces_is_found_once() {

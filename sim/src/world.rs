@@ -235,6 +235,8 @@ pub struct World {
     pub(crate) calm_since: Micros,
     /// The most that batches in the journal took since then, in bytes.
     pub(crate) calm_backlog: u64,
+    /// The same of what is parked.
+    pub(crate) calm_parked: u64,
     /// When the last batch was acked.
     pub(crate) last_ack: Micros,
     /// When a commit took effect last.
@@ -293,6 +295,7 @@ impl World {
             last_ack: 0,
             last_commit: 0,
             calm_backlog: 0,
+            calm_parked: 0,
             steps_in: (0, 0),
             is_cut_short: false,
             counts: BTreeMap::new(),

@@ -19,6 +19,21 @@ impl World {
         if buffered > limit {
             self.fail("bounded", format!("{buffered} bytes of batches in the journal, the limits are {limit}"));
         }
+        self.check_parked_size();
+    }
+
+    fn check_parked_size(&mut self) {
+        let limit = self.widest.max_parked_bytes;
+        let surplus = self.journal.parked_bytes().find(|(_, bytes)| *bytes > limit).map(|(table, bytes)| {
+            let table = String::from_utf8_lossy(table);
+            format!("{bytes} bytes of table {table} are parked, the limit is {limit}")
+        });
+        if self.is_calm {
+            self.calm_parked = self.calm_parked.max(self.journal.parked_bytes().map(|(_, bytes)| bytes).sum());
+        }
+        if let Some(message) = surplus {
+            self.fail("bounded", message);
+        }
     }
 
     /// A batch of a stream is acked: what waits above one that never came counts.

@@ -136,7 +136,10 @@ impl World {
     fn check_persisted_in_time(&mut self) {
         // What the store was slow with before may take as long as that.
         let since = self.last_ack.max(self.calm_since + SLOW_MAX);
-        if self.now > since + self.allowed()
+        // What is parked is taken up in parts of the same size.
+        let part = self.widest.flush_threshold_bytes.min(self.widest.memory_budget_bytes / 4).max(1);
+        let parked = 100_000 * (self.calm_parked / part);
+        if self.now > since + self.allowed() + parked
             && let Some((stream, number)) = self.unpersisted()
         {
             let why = self.host.lake.as_ref().and_then(dolake_core::Lake::deadline);
