@@ -300,7 +300,7 @@ impl Rooms {
 
     /// Whether nothing is left that stopping should wait for. What the store does not take the journal keeps.
     fn may_stop(&self, now: MachineTime) -> bool {
-        let hinted = !self.flusher.hints.are_on_their_way() && !self.flusher.hints_may_follow(now);
+        let hinted = !self.flusher.hints.are_on_their_way() && self.flusher.hint_patience(now).is_none();
         let flushed = !self.flusher.is_running() && hinted;
         let saved = self.ingest.oldest_flight().is_none();
         let nothing_due = self.ingest.buffer.ready().batches == 0 && !self.flusher.has_untried();

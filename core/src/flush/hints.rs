@@ -109,14 +109,14 @@ impl Hints {
         self.hints.values().any(|hint| hint.writing.is_some())
     }
 
-    /// Whether nothing is left to write.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.unwritten().next().is_none()
-    }
-
     /// Until when those are waited for that say less than what was committed at `at`.
     pub(crate) fn patience(&self, at: MachineTime) -> Option<MachineTime> {
         self.unwritten().filter(|since| *since <= at).map(|since| since.after_ms(HINT_PATIENCE_MS)).max()
+    }
+
+    /// The same for a machine that is to stop since `stopping`: those that were to be written before get as long from then.
+    fn patience_at_stop(&self, stopping: MachineTime) -> Option<MachineTime> {
+        self.unwritten().map(|since| since.max(stopping).after_ms(HINT_PATIENCE_MS)).max()
     }
 
     /// Since when each that is to be written is.
@@ -132,15 +132,10 @@ impl Hints {
 }
 
 impl Flusher {
-    /// Whether hints are still to be written, and worth waiting for when the machine is to stop.
-    pub(crate) fn hints_may_follow(&self, now: MachineTime) -> bool {
-        !self.hints.is_settled() && now < self.hint_patience()
-    }
-
-    /// Until when they are.
-    pub(crate) fn hint_patience(&self) -> MachineTime {
-        let stopping = self.requests.stopping.map_or(MachineTime(0), |(since, _)| since);
-        self.last_flush.max(stopping).after_ms(HINT_PATIENCE_MS)
+    /// Until when a machine that is to stop waits for hints, where it still does.
+    pub(crate) fn hint_patience(&self, now: MachineTime) -> Option<MachineTime> {
+        let (stopping, _) = self.requests.stopping?;
+        self.hints.patience_at_stop(stopping).filter(|until| now < *until)
     }
 
     /// Writes hints that are due. A machine that is to stop begins no more once it does not wait for them.
@@ -152,7 +147,7 @@ impl Flusher {
 
     /// Whether hints are written.
     pub(super) fn writes_hints(&self, now: MachineTime) -> bool {
-        self.requests.stopping.is_none() || self.hints_may_follow(now)
+        self.requests.stopping.is_none() || self.hint_patience(now).is_some()
     }
 
     /// Writes the hints again that a former life may have left unwritten.
@@ -221,7 +216,7 @@ mod tests {
         assert_eq!(step(&mut hints, 10, Some(false)), [""; 0]);
         assert_eq!(step(&mut hints, 100_000, None), ["v2"]);
         assert_eq!(step(&mut hints, 100_010, Some(true)), [""; 0]);
-        assert!(hints.is_settled());
+        assert!(hints.unwritten().next().is_none());
     }
 
     #[test]

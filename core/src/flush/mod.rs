@@ -336,8 +336,7 @@ impl Flusher {
         let writes_hints = may_flush && self.writes_hints(now);
         let hint = self.hints.deadline().map(|due| (due, "version hint")).filter(|_| writes_hints);
         let answer = self.requests.deadline(&self.hints).map(|due| (due, "flush answer"));
-        let is_stopping = self.requests.stopping.is_some() && !self.is_running();
-        let stop = (is_stopping && self.hints_may_follow(now)).then_some((self.hint_patience(), "stop"));
+        let stop = self.hint_patience(now).filter(|_| !self.is_running()).map(|until| (until, "stop"));
         [retry, begin, hint, answer, stop].into_iter().flatten().min()
     }
 

@@ -324,7 +324,11 @@ impl Ingest {
                 self.waiting_memory += arrived.memory_bytes();
                 self.waiting.entry(place).or_default().push(arrived);
             }
-            Verdict::Wait { .. } => self.refuse_full(&arrived, cx),
+            Verdict::Wait { .. } if !self.has_room(&batch, self.waiting_bytes, cx) => self.refuse_full(&arrived, cx),
+            Verdict::Wait { .. } => {
+                let message = "too many batches wait for one before them to be saved: send it again later";
+                self.refuse_new(&arrived, &Refused::retry(NackReason::BufferFull, message, cx), cx);
+            }
             Verdict::Refuse(refusal) => {
                 self.refuse(&arrived, &from_refusal(&refusal, cx), cx);
                 let is_lost = matches!(refusal, Refusal::OtherConnection { .. } | Refusal::TooManyAwaited { .. });

@@ -105,6 +105,29 @@ fn stopping_tries_a_hint_once_more_that_could_not_be_written() {
     assert!(host.stopped && host.store.contains_key("warehouse/default/good/metadata/version-hint.text"));
 }
 
+/// A flush of parked events is none that begins the time to the next anew.
+#[test]
+fn stopping_writes_the_hint_of_what_was_parked_also_when_that_takes_long() {
+    let mut host = outage(Config { flush_threshold_bytes: 1, ..config() });
+    for number in 1..=80 {
+        host.send(1, number, &["bad", "good"]);
+        host.pass(2_000);
+    }
+    assert_eq!(host.parked(), [("bad".to_owned(), 80)]);
+    host.broken.clear();
+    host.are_commits_slow = true;
+    host.step(Event::Shutdown);
+    for _ in 0..200 {
+        host.pass(100);
+        host.end_saves();
+    }
+    assert!(host.stopped);
+    assert_eq!(host.parked(), []);
+    let hint = host.store["warehouse/default/bad/metadata/version-hint.text"].clone();
+    let hint = std::str::from_utf8(&hint).expect("text");
+    assert!(hint.starts_with("00079-"), "{hint}");
+}
+
 #[test]
 fn stopping_does_not_wait_for_a_store_that_was_away_since_the_start() {
     let mut host = Host::new(config());

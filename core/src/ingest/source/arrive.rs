@@ -384,8 +384,15 @@ impl Case<'_> {
             let (first, last) = self.range;
             return Verdict::Refuse(Refusal::InClosedHole { number, event: first, closed: (first, last) });
         }
-        if !self.is_current() || number <= self.epoch.all.complete_batch() {
+        if !self.is_current() {
             return Verdict::Duplicate { unverified: true };
+        }
+        if number <= self.epoch.all.complete_batch() {
+            // Should what is being saved be lost, its number has to be kept.
+            return match self.pending_below(number) {
+                Some(place) => Verdict::Wait { place },
+                None => Verdict::Duplicate { unverified: true },
+            };
         }
         // Its number is kept, though none of its events is: a hole may wait for just that number.
         let is_new = number > self.epoch.all.highest_batch();
@@ -411,10 +418,12 @@ impl Case<'_> {
             return self.judge_fenced(event);
         }
         if self.index.is_some() && number <= self.epoch.all.complete_batch() {
-            let complete = self.epoch.durable.complete_batch();
-            return match self.source.last_pending().filter(|_| number > complete) {
+            return match self.pending_below(number) {
                 Some(place) => Verdict::Wait { place },
-                None => Verdict::Refuse(Refusal::NumberPassed { number, complete, event }),
+                None => {
+                    let complete = self.epoch.durable.complete_batch();
+                    Verdict::Refuse(Refusal::NumberPassed { number, complete, event })
+                }
             };
         }
         let is_sparse = self.epoch.opening.sparse;
@@ -430,6 +439,11 @@ impl Case<'_> {
             return Verdict::Refuse(Refusal::TooManyPieces { number, limit: TAKEN_RANGES_MAX });
         }
         self.take(taken)
+    }
+
+    /// What is being saved without which a number that was passed is not passed.
+    fn pending_below(&self, number: u64) -> Option<Place> {
+        self.source.last_pending().filter(|_| number > self.epoch.durable.complete_batch())
     }
 
     /// New events of an epoch that is not the newest.

@@ -36,6 +36,22 @@ fn a_known_number_waits_while_the_first_is_being_written() {
     assert_eq!(lab.send(1, 1, 10), "duplicate");
 }
 
+/// Else its number would be anybody's after that save was lost, though it was acked.
+#[test]
+fn a_batch_of_mere_repeats_waits_for_the_save_that_passes_its_number() {
+    let mut lab = Lab::new();
+    lab.fill(&[(1, 1, 10)]);
+    assert_eq!(lab.send(4, 25, 40), "taken 16, behind a hole");
+    let (place, filled) = lab.issue(batch("e", 2, 11, 24));
+    assert_eq!(filled, "taken 14");
+    assert_eq!(lab.send(3, 26, 30), format!("wait for {place}"));
+    lab.source.forget(place, lab.now);
+    assert_eq!(lab.send(3, 26, 30), "taken 0, 5 repeats, behind a hole");
+    assert_eq!(lab.send(3, 26, 30), "duplicate");
+    let impostor = Sent { hash: 7, ..batch("e", 3, 26, 30) };
+    assert!(lab.send_as(impostor).starts_with("never: batch 3 was accepted before"));
+}
+
 #[test]
 fn a_batch_whose_first_save_failed_is_taken_again() {
     let mut lab = Lab::new();
