@@ -213,8 +213,14 @@ impl Source {
     /// Gives up one of the refused batches, if too many are awaited.
     fn make_room(&mut self, now: MachineTime, rules: &Rules) {
         let is_open = |name: &str| self.epochs.iter().any(|epoch| epoch.opened && *epoch.name == *name);
-        let dropped = self.awaited.make_room((now, rules.window_ms), is_open);
-        if let Some(dropped) = dropped.filter(|dropped| !dropped.blocks(now, rules.window_ms)) {
+        let is_coming = |awaited: &Awaited| {
+            let unapplied = self.held.range(self.unapplied_from..);
+            let mut heads = unapplied.map(|(_, held)| &held.head);
+            heads.any(|head| *head.epoch == *awaited.epoch && head.number == awaited.number)
+        };
+        let gone = |awaited: &Awaited| !awaited.blocks(now, rules.window_ms) && !is_coming(awaited);
+        let dropped = self.awaited.make_room(gone, is_open).filter(gone);
+        if let Some(dropped) = dropped {
             self.give_up(&dropped);
         }
     }
@@ -246,7 +252,12 @@ impl Source {
     fn judge(&self, arrival: &Arrival<'_>, now: MachineTime, rules: &Rules) -> Verdict {
         let index = self.find(arrival.epoch);
         if index.is_none() && self.epochs.len() >= EPOCHS_PER_SOURCE_MAX {
-            return Verdict::Refuse(Refusal::TooManyEpochs { limit: EPOCHS_PER_SOURCE_MAX });
+            // Should the save that begins the last of them be lost, there is room.
+            let is_full = self.epochs.iter().all(|epoch| epoch.opened);
+            return match self.last_pending().filter(|_| !is_full) {
+                Some(place) => Verdict::Wait { place },
+                None => Verdict::Refuse(Refusal::TooManyEpochs { limit: EPOCHS_PER_SOURCE_MAX }),
+            };
         }
         let fresh;
         let epoch = match index {
@@ -262,7 +273,11 @@ impl Source {
             return Verdict::Duplicate { unverified: false };
         }
         if index.is_some() && !arrival.is_numbered && !epoch.opening.sparse {
-            return Verdict::Refuse(Refusal::Unnumbered { epoch: arrival.epoch.to_owned() });
+            // Should the save that begins it be lost, it may begin otherwise.
+            return match self.last_pending().filter(|_| !epoch.opened) {
+                Some(place) => Verdict::Wait { place },
+                None => Verdict::Refuse(Refusal::Unnumbered { epoch: arrival.epoch.to_owned() }),
+            };
         }
         if !rules.deduplicate {
             return case.wait_if_sparse().unwrap_or_else(|| case.take(None));
@@ -379,13 +394,16 @@ impl Case<'_> {
             let resume = self.epoch.durable.complete_batch();
             return Verdict::Refuse(Refusal::CoveredWithoutEpoch { number, first, last, resume });
         }
+        if !self.is_current() {
+            return match self.pending_newer() {
+                Some(place) => Verdict::Wait { place },
+                None => Verdict::Duplicate { unverified: true },
+            };
+        }
         // It was named as given up before its events were known: others cover them, and nothing says that they came.
-        if self.is_current() && self.epoch.opening.sparse && self.epoch.closed.has_batch(number) {
+        if self.epoch.opening.sparse && self.epoch.closed.has_batch(number) {
             let (first, last) = self.range;
             return Verdict::Refuse(Refusal::InClosedHole { number, event: first, closed: (first, last) });
-        }
-        if !self.is_current() {
-            return Verdict::Duplicate { unverified: true };
         }
         if number <= self.epoch.all.complete_batch() {
             // Should what is being saved be lost, its number has to be kept.
@@ -439,6 +457,12 @@ impl Case<'_> {
             return Verdict::Refuse(Refusal::TooManyPieces { number, limit: TAKEN_RANGES_MAX });
         }
         self.take(taken)
+    }
+
+    /// What begins a newer epoch and is being saved: should it be lost, this epoch goes on.
+    fn pending_newer(&self) -> Option<Place> {
+        let is_over = self.index.is_some_and(|index| self.source.newer_than(index).is_some());
+        self.source.last_pending().filter(|_| !is_over)
     }
 
     /// What is being saved without which a number that was passed is not passed.
@@ -536,7 +560,8 @@ impl Case<'_> {
             first: self.range.0,
             last: self.range.1,
             hash: Fingerprint::of(hash),
-            bytes,
+            // Of a batch of mere repeats no event is kept.
+            bytes: if processed == 0 { 0 } else { bytes },
             taken,
             opening: (!self.epoch.opened).then_some(self.epoch.opening),
             no_holes: self.has_no_holes(),

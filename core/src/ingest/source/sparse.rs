@@ -97,20 +97,19 @@ impl AwaitedBatches {
     }
 
     /// Takes one out where there are too many: that whose end nobody would notice, or else that which may best be given up
-    /// now. `is_open`: whether anything of an epoch was taken.
+    /// now. `gone`: whether one keeps nothing away and is not on its way; `is_open`: whether anything of an epoch was taken.
     pub(super) fn make_room(
         &mut self,
-        (now, window_ms): (MachineTime, u64),
+        gone: impl Fn(&Awaited) -> bool,
         is_open: impl Fn(&str) -> bool,
     ) -> Option<Awaited> {
         if self.0.len() <= AWAITED_MAX {
             return None;
         }
-        let gone = |awaited: &Awaited| !awaited.blocks(now, window_ms);
         // Its producer has begun again in another epoch.
         let never_begun = self.0.iter().position(|awaited| gone(awaited) && !is_open(&awaited.epoch));
         let readable = || self.0.iter().position(|awaited| gone(awaited) && !awaited.is_unread());
-        let unread = || self.0.iter().position(gone);
+        let unread = || self.0.iter().position(&gone);
         // What must come before it keeps all others away, too.
         let has_lower =
             |(at, awaited): (usize, &Awaited)| self.0[..at].iter().any(|other| other.epoch == awaited.epoch);

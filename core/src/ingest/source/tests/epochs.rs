@@ -1,6 +1,6 @@
 //! Epochs, and what a producer is told when it connects.
 
-use super::lab::{Lab, batch};
+use super::lab::{Lab, Sent, batch};
 use crate::ingest::source::Opening;
 use crate::limits::EPOCHS_PER_SOURCE_MAX;
 
@@ -22,6 +22,38 @@ fn the_first_accepted_batch_of_an_unseen_epoch_fences_the_older_ones() {
     assert_eq!(lab.send(9, 22, 25), "duplicate, unverified", "repeats stay duplicates");
     assert_eq!(lab.connect("e", 0).fenced_by.as_deref(), Some("f"));
     assert_eq!(lab.connect("f", 0).fenced_by, None);
+}
+
+/// Else its number would be missing in a hole that only it can fill, though it was acked.
+#[test]
+fn a_batch_of_mere_repeats_waits_for_the_fence_that_is_being_written() {
+    let mut lab = Lab::new();
+    lab.fill(&[(1, 1, 10), (3, 21, 30)]);
+    let (fence, _) = lab.issue(batch("f", 1, 1, 10));
+    assert_eq!(lab.send(2, 5, 10), format!("wait for {fence}"));
+    lab.source.forget(fence, lab.now);
+    assert_eq!(lab.send(2, 5, 10), "taken 0, 6 repeats");
+    assert_eq!(lab.holes(), []);
+}
+
+/// An epoch that is being begun may not come to be.
+#[test]
+fn a_source_with_too_many_epochs_and_one_without_numbers_wait_for_the_save_that_decides() {
+    let mut lab = Lab::new();
+    let (first, _) = lab.issue(batch("e", 1, 1, 10));
+    let unnumbered = Sent { is_numbered: false, ..batch("e", 20, 11, 20) };
+    assert_eq!(lab.send_as(unnumbered), format!("wait for {first}"));
+    lab.source.durable(first, lab.now);
+    assert!(lab.send_as(unnumbered).starts_with("never: sequenceNumber: expected one"));
+    let names: Vec<String> = (1..EPOCHS_PER_SOURCE_MAX).map(|epoch| epoch.to_string()).collect();
+    let (last, others) = names.split_last().expect("some");
+    for name in others {
+        lab.send_as(batch(name, 1, 1, 10));
+    }
+    let (pending, _) = lab.issue(batch(last, 1, 1, 10));
+    assert_eq!(lab.send_as(batch("more", 1, 1, 10)), format!("wait for {pending}"));
+    lab.source.durable(pending, lab.now);
+    assert!(lab.send_as(batch("more", 1, 1, 10)).starts_with("never: "));
 }
 
 #[test]

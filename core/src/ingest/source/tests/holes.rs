@@ -175,6 +175,19 @@ fn waiting_behind_a_hole_has_a_limit_for_the_source() {
     assert_eq!(lab.send(6, 51, 60), "taken 10, behind a hole");
 }
 
+/// No event of them is kept, and so they take no room from others.
+#[test]
+fn mere_repeats_behind_a_hole_do_not_count_there() {
+    let mut lab = holed();
+    let waiting = lab.source.hole_bytes();
+    assert_eq!(lab.send(5, 41, 50), "taken 10, behind a hole");
+    assert_eq!(lab.send(4, 41, 50), "taken 0, 10 repeats, behind a hole");
+    assert_eq!(lab.source.hole_bytes(), waiting + 100);
+    lab.save();
+    lab.restart();
+    assert_eq!(lab.source.hole_bytes(), waiting + 100);
+}
+
 #[test]
 fn what_fills_a_hole_by_its_number_is_welcome_though_its_events_came_already() {
     for (first, last) in [(31, 32), (31, 40), (25, 36)] {

@@ -440,6 +440,23 @@ fn what_was_given_up_for_lack_of_room_and_came_after_all_is_not_named() {
 }
 
 #[test]
+fn what_is_being_saved_is_not_given_up_for_lack_of_room() {
+    let mut lab = Lab::new();
+    assert_eq!(lab.send_as(sparse(10, 101, 110)), "taken 10");
+    lab.refuse(20, (201, 210), true);
+    lab.pass(300_001);
+    let (place, answer) = lab.issue(sparse(20, 201, 210));
+    assert_eq!(answer, "taken 10");
+    for number in 0..300 {
+        refuse_unread(&mut lab, Some(1_000 + number));
+    }
+    lab.source.durable(place, lab.now);
+    assert_eq!(lab.send_as(sparse(20, 201, 210)), "duplicate");
+    let answer = lab.send_as(sparse(30, 205, 215));
+    assert!(!answer.starts_with("never: "), "{answer}");
+}
+
+#[test]
 fn what_was_given_up_unread_for_lack_of_room_is_not_called_a_duplicate_when_it_comes_too_late() {
     let mut lab = Lab::new();
     assert_eq!(lab.send_as(sparse(10, 101, 110)), "taken 10");
