@@ -29,6 +29,8 @@ struct Wanted {
     says: String,
     /// Since when the file says less than what was committed by then.
     since: MachineTime,
+    /// When this was committed.
+    committed: MachineTime,
 }
 
 #[derive(Debug)]
@@ -54,10 +56,10 @@ impl Hints {
             Some(hint) if mutant!(HintDropped) && hint.writing.is_some() => {}
             Some(hint) => {
                 let since = hint.wanted.as_ref().map_or(now, |wanted| wanted.since);
-                hint.wanted = Some(Wanted { says: base_name, since });
+                hint.wanted = Some(Wanted { says: base_name, since, committed: now });
             }
             None => {
-                let wanted = Some(Wanted { says: base_name, since: now });
+                let wanted = Some(Wanted { says: base_name, since: now, committed: now });
                 self.hints.insert(folder.to_owned(), Hint { wanted, writing: None, not_before: now, failures: 0 });
             }
         }
@@ -111,17 +113,18 @@ impl Hints {
 
     /// Until when those are waited for that say less than what was committed at `at`.
     pub(crate) fn patience(&self, at: MachineTime) -> Option<MachineTime> {
-        self.unwritten().filter(|since| *since <= at).map(|since| since.after_ms(HINT_PATIENCE_MS)).max()
+        let stale = self.unwritten().map(|wanted| wanted.since).filter(|since| *since <= at);
+        stale.map(|since| since.after_ms(HINT_PATIENCE_MS)).max()
     }
 
-    /// The same for a machine that is to stop since `stopping`: those that were to be written before get as long from then.
+    /// Until when a machine that is to stop since `stopping` waits: what it commits meanwhile gets its time, too.
     fn patience_at_stop(&self, stopping: MachineTime) -> Option<MachineTime> {
-        self.unwritten().map(|since| since.max(stopping).after_ms(HINT_PATIENCE_MS)).max()
+        self.unwritten().map(|wanted| wanted.committed.max(stopping).after_ms(HINT_PATIENCE_MS)).max()
     }
 
-    /// Since when each that is to be written is.
-    fn unwritten(&self) -> impl Iterator<Item = MachineTime> {
-        self.hints.values().flat_map(|hint| [&hint.wanted, &hint.writing]).flatten().map(|wanted| wanted.since)
+    /// What is to be written.
+    fn unwritten(&self) -> impl Iterator<Item = &Wanted> {
+        self.hints.values().flat_map(|hint| [&hint.wanted, &hint.writing]).flatten()
     }
 
     /// When the next one is due.

@@ -184,7 +184,7 @@ impl Parked {
 
     /// Decides about one table of a flush that has `new_bytes` of new events for it. `left` is what the flush may still
     /// load. A table is tried when its time has come, or when the new events have no room behind the old ones; then at
-    /// least so much is tried that they have.
+    /// least so much is tried that they have, or as much as they are, where the limit was lowered.
     pub(crate) fn choose(
         &self,
         table: &str,
@@ -194,10 +194,7 @@ impl Parked {
         now: MachineTime,
     ) -> Choice {
         let Some(table) = self.tables.get(table) else { return Choice::Wait };
-        let mut surplus = (table.bytes + new_bytes).saturating_sub(max_bytes);
-        if new_bytes == 0 {
-            surplus = 0;
-        }
+        let mut surplus = (table.bytes + new_bytes).saturating_sub(max_bytes).min(new_bytes);
         if surplus == 0 && (table.retry_at > now || *left == 0) {
             return Choice::Wait;
         }

@@ -347,7 +347,7 @@ impl Flusher {
             if others_got_through && !parked_before {
                 self.breaker.succeeded();
             }
-        } else if may_be_joined {
+        } else if may_be_joined && parkable {
             run.give_back();
             self.hold_off(cx);
         } else {

@@ -105,6 +105,36 @@ fn stopping_tries_a_hint_once_more_that_could_not_be_written() {
     assert!(host.stopped && host.store.contains_key("warehouse/default/good/metadata/version-hint.text"));
 }
 
+/// Two tables take no writes, and one of them has as much parked as it may have: all that waits is for that one.
+fn held_up_alone() -> Host {
+    let mut host = outage(Config { max_parked_bytes: 2_000, flush_threshold_bytes: 1, ..config() });
+    host.broken.push("/worse/");
+    host.send(1, 1, &["worse", "good"]);
+    host.pass(12_000);
+    for number in 2..=3 {
+        host.send(1, number, &["bad", "good"]);
+        host.pass(12_000);
+    }
+    host.send(1, 4, &["bad"]);
+    host.pass(12_000);
+    host
+}
+
+#[test]
+fn one_who_asks_is_told_of_a_table_that_holds_up_the_flush_while_another_is_parked() {
+    let (status, result) = ask(&mut held_up_alone());
+    assert_eq!(status, 503);
+    assert!(result.error.is_some_and(|error| error.contains("bad")));
+}
+
+#[test]
+fn stopping_does_not_wait_for_a_table_that_holds_up_the_flush_while_another_is_parked() {
+    let mut host = held_up_alone();
+    host.step(Event::Shutdown);
+    host.pass(60_000);
+    assert!(host.stopped);
+}
+
 /// A flush of parked events is none that begins the time to the next anew.
 #[test]
 fn stopping_writes_the_hint_of_what_was_parked_also_when_that_takes_long() {
@@ -114,12 +144,15 @@ fn stopping_writes_the_hint_of_what_was_parked_also_when_that_takes_long() {
         host.pass(2_000);
     }
     assert_eq!(host.parked(), [("bad".to_owned(), 80)]);
-    host.broken.clear();
+    host.broken = vec!["version-hint"];
     host.are_commits_slow = true;
     host.step(Event::Shutdown);
-    for _ in 0..200 {
+    for tenths in 0..200 {
         host.pass(100);
         host.end_saves();
+        if tenths == 40 {
+            host.broken.clear();
+        }
     }
     assert!(host.stopped);
     assert_eq!(host.parked(), []);
