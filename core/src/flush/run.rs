@@ -316,8 +316,8 @@ impl Flusher {
 
     /// Lets a flush go on that some tables hold up. They are parked if the store is known to take other tables, or if
     /// they were parked before. If nobody knows, because the flush has no other table, and others wait behind it, new
-    /// events or parked ones whose time has come, the flush is given back, so that the next one takes them together; if
-    /// these alone fill a flush, they are parked.
+    /// events or parked ones whose time has come, the flush is given back, so that the next one takes them together, where
+    /// the tables may be parked then; if these alone fill a flush, they are parked.
     fn hold_back_stuck(&mut self, ingest: &Ingest, cx: &Context<'_>) {
         let Phase::Writing(run) = &mut self.phase else { return };
         let stuck = run.stuck();

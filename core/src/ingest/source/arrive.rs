@@ -111,6 +111,11 @@ pub enum Below {
     Hole,
 }
 
+/// A verdict, unless a save that is not decided could change it.
+fn unless(pending: Option<Place>, verdict: Verdict) -> Verdict {
+    pending.map_or(verdict, |place| Verdict::Wait { place })
+}
+
 /// The first and last event of a batch.
 fn range_of(events: &[EventView]) -> (u64, u64) {
     let ends = events.first().zip(events.last()).map(|(first, last)| (first.sequence, last.sequence));
@@ -254,10 +259,8 @@ impl Source {
         if index.is_none() && self.epochs.len() >= EPOCHS_PER_SOURCE_MAX {
             // Should the save that begins the last of them be lost, there is room.
             let is_full = self.epochs.iter().all(|epoch| epoch.opened);
-            return match self.last_pending().filter(|_| !is_full) {
-                Some(place) => Verdict::Wait { place },
-                None => Verdict::Refuse(Refusal::TooManyEpochs { limit: EPOCHS_PER_SOURCE_MAX }),
-            };
+            let refusal = Refusal::TooManyEpochs { limit: EPOCHS_PER_SOURCE_MAX };
+            return unless(self.last_pending().filter(|_| !is_full), Verdict::Refuse(refusal));
         }
         let fresh;
         let epoch = match index {
@@ -274,10 +277,8 @@ impl Source {
         }
         if index.is_some() && !arrival.is_numbered && !epoch.opening.sparse {
             // Should the save that begins it be lost, it may begin otherwise.
-            return match self.last_pending().filter(|_| !epoch.opened) {
-                Some(place) => Verdict::Wait { place },
-                None => Verdict::Refuse(Refusal::Unnumbered { epoch: arrival.epoch.to_owned() }),
-            };
+            let refusal = Refusal::Unnumbered { epoch: arrival.epoch.to_owned() };
+            return unless(self.last_pending().filter(|_| !epoch.opened), Verdict::Refuse(refusal));
         }
         if !rules.deduplicate {
             return case.wait_if_sparse().unwrap_or_else(|| case.take(None));
@@ -395,10 +396,7 @@ impl Case<'_> {
             return Verdict::Refuse(Refusal::CoveredWithoutEpoch { number, first, last, resume });
         }
         if !self.is_current() {
-            return match self.pending_newer() {
-                Some(place) => Verdict::Wait { place },
-                None => Verdict::Duplicate { unverified: true },
-            };
+            return unless(self.pending_newer(), Verdict::Duplicate { unverified: true });
         }
         // It was named as given up before its events were known: others cover them, and nothing says that they came.
         if self.epoch.opening.sparse && self.epoch.closed.has_batch(number) {
@@ -407,10 +405,7 @@ impl Case<'_> {
         }
         if number <= self.epoch.all.complete_batch() {
             // Should what is being saved be lost, its number has to be kept.
-            return match self.pending_below(number) {
-                Some(place) => Verdict::Wait { place },
-                None => Verdict::Duplicate { unverified: true },
-            };
+            return unless(self.pending_below(number), Verdict::Duplicate { unverified: true });
         }
         // Its number is kept, though none of its events is: a hole may wait for just that number.
         let is_new = number > self.epoch.all.highest_batch();
@@ -436,13 +431,11 @@ impl Case<'_> {
             return self.judge_fenced(event);
         }
         if self.index.is_some() && number <= self.epoch.all.complete_batch() {
-            return match self.pending_below(number) {
-                Some(place) => Verdict::Wait { place },
-                None => {
-                    let complete = self.epoch.durable.complete_batch();
-                    Verdict::Refuse(Refusal::NumberPassed { number, complete, event })
-                }
-            };
+            let complete = self.epoch.durable.complete_batch();
+            return unless(
+                self.pending_below(number),
+                Verdict::Refuse(Refusal::NumberPassed { number, complete, event }),
+            );
         }
         let is_sparse = self.epoch.opening.sparse;
         let refusal = if is_sparse { self.refuse_for_sparse() } else { self.refuse_for_hole() };
