@@ -13,6 +13,7 @@ use crate::limits::{
     PAGE_SIZE_MAX, SEQUENCE_MAX, SOURCE_EPOCH_BYTES_MAX, SOURCE_ID_BYTES_MAX, WAIT_TIMEOUT_MS_DEFAULT,
     WAIT_TIMEOUT_MS_MAX,
 };
+use crate::wire::is_name;
 
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -208,9 +209,10 @@ fn cdc(head: &RequestHead) -> Result<CdcRequest, HttpError> {
     let invalid = |message: String| HttpError::new(ErrorKind::InvalidRequest, message);
     let unsupported = |message: String| HttpError::new(ErrorKind::UnsupportedMediaType, message);
     let source = head.header("x-client-id").unwrap_or_default();
-    if source.is_empty() || source.len() > SOURCE_ID_BYTES_MAX {
+    if !is_name(source, &(1..=SOURCE_ID_BYTES_MAX)) {
         let got = source.len();
-        return Err(invalid(format!("header X-Client-ID: expected 1 to {SOURCE_ID_BYTES_MAX} bytes, got {got}")));
+        let expected = format!("1 to {SOURCE_ID_BYTES_MAX} bytes without control characters");
+        return Err(invalid(format!("header X-Client-ID: expected {expected}, got {got} bytes")));
     }
     let format = match main_type(head.header("content-type").unwrap_or_default()).as_str() {
         "" | "application/json" => BodyFormat::Json,
@@ -233,7 +235,7 @@ fn cdc(head: &RequestHead) -> Result<CdcRequest, HttpError> {
         }
         BodyFormat::Json | BodyFormat::Ndjson => {
             query.only(&["sequenceNumber", "sourceEpoch"])?;
-            let sequence_number = query.number("sequenceNumber", 0, SEQUENCE_MAX)?;
+            let sequence_number = query.number("sequenceNumber", 1, SEQUENCE_MAX)?;
             let source_epoch = query.get("sourceEpoch")?.map(|_| epoch(&query, "sourceEpoch")).transpose()?;
             Ok(CdcRequest { source: source.to_owned(), format, encoding, sequence_number, source_epoch })
         }
@@ -243,8 +245,9 @@ fn cdc(head: &RequestHead) -> Result<CdcRequest, HttpError> {
 /// An epoch's name from the query; empty when it is not there.
 fn epoch(query: &Query, key: &str) -> Result<String, HttpError> {
     let epoch = query.get(key)?.unwrap_or_default();
-    if epoch.len() > SOURCE_EPOCH_BYTES_MAX {
-        return Err(query.invalid(key, &format!("at most {SOURCE_EPOCH_BYTES_MAX} bytes"), &epoch.len().to_string()));
+    if !is_name(epoch, &(0..=SOURCE_EPOCH_BYTES_MAX)) {
+        let expected = format!("at most {SOURCE_EPOCH_BYTES_MAX} bytes without control characters");
+        return Err(query.invalid(key, &expected, &format!("{} bytes", epoch.len())));
     }
     Ok(epoch.to_owned())
 }

@@ -216,7 +216,12 @@ fn events_without_a_socket_that_cannot_be_read_are_refused() {
     };
     let invalid = ErrorKind::InvalidRequest;
     let unsupported = ErrorKind::UnsupportedMediaType;
-    bad("POST /cdc", &[], invalid, "header X-Client-ID: expected 1 to 256 bytes, got 0");
+    bad(
+        "POST /cdc",
+        &[],
+        invalid,
+        "header X-Client-ID: expected 1 to 256 bytes without control characters, got 0 bytes",
+    );
     bad(
         "POST /cdc",
         &[client, ("content-type", "text/csv")],

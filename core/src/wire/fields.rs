@@ -103,6 +103,11 @@ pub(super) fn string<'a>(cursor: &mut Cursor<'a>, expected: &'static str) -> Par
     cursor.string().map_err(|error| Refusal::syntax(cursor.text(), error))
 }
 
+/// Whether a string is one that [`name`] reads.
+pub(crate) fn is_name(value: &str, bytes: &RangeInclusive<usize>) -> bool {
+    bytes.contains(&value.len()) && !value.chars().any(char::is_control)
+}
+
 /// A string of `bytes` bytes without control characters. It becomes part of keys, headers and log lines.
 pub(super) fn name(cursor: &mut Cursor<'_>, bytes: RangeInclusive<usize>) -> Parsed<String> {
     let expected = || format!("a string of {} to {} bytes without control characters", bytes.start(), bytes.end());
@@ -111,7 +116,7 @@ pub(super) fn name(cursor: &mut Cursor<'_>, bytes: RangeInclusive<usize>) -> Par
     }
     let start = cursor.offset();
     let value = cursor.string().map_err(|error| Refusal::syntax(cursor.text(), error))?.decode();
-    if bytes.contains(&value.len()) && !value.chars().any(char::is_control) {
+    if is_name(&value, &bytes) {
         Ok(value.into_owned())
     } else {
         Err(Refusal::wrong("", expected(), quote(&cursor.text()[start..cursor.offset()])))

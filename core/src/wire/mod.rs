@@ -21,6 +21,7 @@ pub mod server;
 
 pub use client::ClientMessage;
 pub use error::{NackReason, Named, WireError};
+pub(crate) use fields::is_name;
 pub(crate) use parse::reread;
 pub use parse::{Post, WireLimits, parse, parse_post};
 pub use server::ServerMessage;

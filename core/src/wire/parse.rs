@@ -9,13 +9,13 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use crate::event::Frame;
-use crate::limits::{CORRELATION_ID_BYTES_MAX, SOURCE_EPOCH_BYTES_MAX, SOURCE_ID_BYTES_MAX};
+use crate::limits::{CORRELATION_ID_BYTES_MAX, SEQUENCE_MAX, SOURCE_EPOCH_BYTES_MAX, SOURCE_ID_BYTES_MAX};
 use crate::wire::batch::CdcBatch;
 use crate::wire::cdc::{batch_fields, post};
 use crate::wire::client::ClientMessage;
 use crate::wire::control::{connect, disconnect, flush_request, heartbeat};
 use crate::wire::error::{NackReason, Named, Parsed, Refusal, WireError, quote};
-use crate::wire::fields::{Fields, skip, string};
+use crate::wire::fields::{Fields, is_name, skip, string};
 use crate::wire::json::Cursor;
 
 /// How much a message may hold.
@@ -134,8 +134,9 @@ fn named(bytes: &[u8], refusal: &Refusal) -> WireError {
     let fields: BTreeMap<String, &RawValue> = serde_json::from_slice(bytes).unwrap_or_default();
     let text = |key: &str, bytes_max: usize| {
         let value: String = serde_json::from_str(fields.get(key)?.get()).ok()?;
-        (value.len() <= bytes_max).then_some(value)
+        is_name(&value, &(0..=bytes_max)).then_some(value)
     };
+    let number = fields.get("sequenceNumber").and_then(|value| value.get().parse().ok());
     WireError {
         reason: refusal.reason,
         message: refusal.message(),
@@ -144,7 +145,7 @@ fn named(bytes: &[u8], refusal: &Refusal) -> WireError {
             correlation_id: text("correlationId", CORRELATION_ID_BYTES_MAX),
             source_do_id: text("sourceDoId", SOURCE_ID_BYTES_MAX),
             source_epoch: text("sourceEpoch", SOURCE_EPOCH_BYTES_MAX),
-            sequence_number: fields.get("sequenceNumber").and_then(|value| value.get().parse().ok()),
+            sequence_number: number.filter(|number| (1..=SEQUENCE_MAX).contains(number)),
         }),
     }
 }
