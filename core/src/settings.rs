@@ -24,6 +24,9 @@ use crate::time::MachineTime;
 /// Delay before the journal is read again after it failed.
 const REREAD_MS: u64 = 1_000;
 
+/// Changes that may wait for one whose save is not decided.
+const CHANGES_WAITING_MAX: usize = 16;
+
 /// What is in force, and changes that are being written.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -47,14 +50,13 @@ struct Change {
 }
 
 impl Settings {
-    /// What the operator gave, and the journal's changes on top of it. If one of these no longer fits, all are left out,
-    /// which is the second part of the answer.
+    /// What the operator gave, and the journal's changes on top of it. If one of these no longer fits, all are left out for
+    /// good, which is the second part of the answer.
     pub(crate) fn restore(config: Config, row: Option<Bytes>) -> (Settings, Option<String>) {
         let row = row.unwrap_or_else(|| Bytes::from_static(b"{}"));
-        let changes: Map<String, Value> = serde_json::from_slice(&row).unwrap_or_default();
-        let (config, left_out) = match patch_config(&config, &row) {
-            Ok(changed) => (changed, None),
-            Err(error) => (config, Some(left_out(&error.message))),
+        let (config, changes, left_out) = match patch_config(&config, &row) {
+            Ok(changed) => (changed, serde_json::from_slice(&row).unwrap_or_default(), None),
+            Err(error) => (config, Map::new(), Some(left_out(&error.message))),
         };
         let config = Arc::new(config);
         (Settings { config, changes, under_way: None, waiting: VecDeque::new(), reread: None }, left_out)
@@ -72,8 +74,18 @@ impl Settings {
 
     /// Someone wants a change. It is answered when it is durable, or cannot be.
     pub(crate) fn propose(&mut self, call: CallId, body: Bytes, cx: &mut Context<'_>) {
+        if self.waiting.len() >= CHANGES_WAITING_MAX {
+            let message = format!("{CHANGES_WAITING_MAX} changes wait for the journal: try again");
+            Calls::respond(call, HttpError::new(ErrorKind::Unavailable, message).answer(), cx);
+            return;
+        }
         self.waiting.push_back((call, body));
         self.go_on(cx);
+    }
+
+    /// The client went away. A change that is being written is made all the same.
+    pub(crate) fn gone(&mut self, call: CallId) {
+        self.waiting.retain(|(of, _)| *of != call);
     }
 
     /// The next change begins, if none is under way.
@@ -155,4 +167,65 @@ fn read_back(cx: &mut Context<'_>) {
     let key = Key::from_static(SETTINGS_KEY);
     let after = Key::from([SETTINGS_KEY, &[0]].concat());
     cx.load((key, after), Pending::ReadBackSettings);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::{Command, Commands};
+    use crate::context::StoreView;
+    use crate::flush::breaker::BreakerState;
+    use crate::ops::Ops;
+    use crate::seed::{Draws, Seed};
+    use crate::time::Timestamp;
+
+    /// What is answered in a step.
+    fn step(act: impl FnOnce(&mut Context<'_>)) -> Vec<u16> {
+        let store = StoreView {
+            breaker: BreakerState::Closed,
+            failing: false,
+            flushing: false,
+            next_flush_ms: 0,
+            last_flush_ms: None,
+        };
+        let (config, mut ops, mut draws) = (Config::default(), Ops::new(0), Draws::new(Seed(0)));
+        let mut out = Commands::new();
+        let (ops, draws, config) = (&mut ops, &mut draws, &config);
+        let (now, wall) = (MachineTime(0), Timestamp(0));
+        act(&mut Context { now, wall, config, location: "mem://lake", store, ops, draws, out: &mut out });
+        let status = |command| if let Command::Respond { head, .. } = command { Some(head.status) } else { None };
+        out.into_iter().filter_map(status).collect()
+    }
+
+    fn change(interval_ms: u64) -> Bytes {
+        format!(r#"{{"flushIntervalMs":{interval_ms}}}"#).into()
+    }
+
+    #[test]
+    fn few_changes_wait_for_one_that_is_being_written_and_none_whose_client_is_gone() {
+        let (mut settings, _) = Settings::restore(Config::default(), None);
+        for call in 0..=16 {
+            assert_eq!(step(|cx| settings.propose(CallId(call), change(1_000 + call), cx)), [0; 0]);
+        }
+        assert_eq!(step(|cx| settings.propose(CallId(17), change(1), cx)), [503]);
+        (0..16).for_each(|call| settings.gone(CallId(call)));
+        assert_eq!(step(|cx| settings.saved(Outcome::Saved, cx)), [200]);
+        assert_eq!(settings.config().flush_interval_ms, 1_000, "its client is gone, and it was being written");
+        assert_eq!(step(|cx| settings.saved(Outcome::Saved, cx)), [200]);
+        assert_eq!(settings.config().flush_interval_ms, 1_016);
+        assert!(settings.under_way.is_none());
+    }
+
+    #[test]
+    fn changes_that_were_left_out_at_a_start_do_not_come_back() {
+        let row = Bytes::from_static(br#"{"memoryBudgetBytes":16777216}"#);
+        let given = Config { max_payload_size: 8 << 20, ..Config::default() };
+        let (mut settings, left_out) = Settings::restore(given.clone(), Some(row));
+        assert!(left_out.is_some());
+        assert_eq!(step(|cx| settings.propose(CallId(1), change(5_000), cx)), [0; 0]);
+        let row = settings.under_way.as_ref().expect("it is being written").row.clone();
+        let (settings, left_out) = Settings::restore(given.clone(), Some(row));
+        assert_eq!(left_out, None);
+        assert_eq!(*settings.config(), Config { flush_interval_ms: 5_000, ..given });
+    }
 }

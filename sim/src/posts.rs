@@ -115,10 +115,14 @@ impl World {
         if is_spoilt {
             self.count("POST /cdc spoilt");
             self.truth.streams[stream].batches[batch].is_spoilt = true;
-            match self.chance.work.at("post spoilt how").below(4) {
+            match self.chance.work.at("post spoilt how").below(5) {
                 0 => events = "[7]".to_owned(),
                 1 => headers.push(("content-encoding".to_owned(), "gzip".to_owned())),
                 2 => headers.push(("content-type".to_owned(), "application/x-ndjson".to_owned())),
+                3 => {
+                    parts.retain(|part| !part.starts_with("\"sequenceNumber\""));
+                    parts.push(format!("\"sequenceNumber\":{}", u64::MAX));
+                }
                 // Room for nothing, before what there is no room for; whatever the limit is when it comes.
                 _ => parts.insert(0, format!("\"x\":\"{}\"", "y".repeat(self.payload_limit_max()))),
             }
