@@ -79,6 +79,16 @@ enum Call {
     Metadata(MetadataWanted),
 }
 
+impl Call {
+    /// Bytes of its body that wait for the rest.
+    fn read(&self) -> usize {
+        match self {
+            Call::Body { read, .. } => read.len(),
+            Call::Batch { .. } | Call::Metadata(_) => 0,
+        }
+    }
+}
+
 #[derive(Debug)]
 enum BodyPurpose {
     Cdc(CdcRequest),
@@ -160,16 +170,26 @@ impl Calls {
 
     /// A piece of a request's body came.
     pub(crate) fn body_chunk(&mut self, call: CallId, bytes: &Bytes, last: bool, cx: &mut Context<'_>) -> Body {
+        let others_bytes: usize = self.open.iter().filter(|(id, _)| **id != call).map(|(_, other)| other.read()).sum();
         let Some(Call::Body { purpose, read }) = self.open.get_mut(&call) else { return Body::Incomplete };
         let most = match purpose {
             BodyPurpose::Cdc(_) => cx.config.max_payload_size,
             BodyPurpose::Settings => REQUEST_BODY_BYTES_MAX as u64,
         };
         read.extend_from_slice(bytes);
-        if read.len() as u64 > most {
-            let removed = self.open.remove(&call);
+        let has_room = others_bytes == 0 || (others_bytes + read.len()) as u64 <= cx.config.memory_budget_bytes / 4;
+        let error = if read.len() as u64 > most {
             let message = format!("body: expected at most {most} bytes: send fewer events at a time");
-            Calls::respond(call, HttpError::new(ErrorKind::PayloadTooLarge, message).answer(), cx);
+            Some(HttpError::new(ErrorKind::PayloadTooLarge, message))
+        } else if !has_room {
+            let message = "too many request bodies are on their way: send it again later";
+            Some(HttpError::new(ErrorKind::Unavailable, message))
+        } else {
+            None
+        };
+        if let Some(error) = error {
+            let removed = self.open.remove(&call);
+            Calls::respond(call, error.answer(), cx);
             return match removed {
                 Some(Call::Body { purpose: BodyPurpose::Cdc(request), .. }) => {
                     Body::Refused(refused_before(request, None, None))
@@ -210,12 +230,19 @@ impl Calls {
                         retry: true,
                         batch: Some(Arc::new(post.batch)),
                         sparse: !is_numbered,
-                        by_post: true,
+                        conn: None,
                     });
                 }
                 self.open.insert(call, Call::Batch { source: request.source, events });
                 let opening = Opening { base: 0, sparse: !is_numbered };
-                Body::Batch(Box::new(Arrived { batch: Arc::new(post.batch), origin, epoch, is_numbered, opening }))
+                Body::Batch(Box::new(Arrived {
+                    batch: Arc::new(post.batch),
+                    origin,
+                    epoch,
+                    is_numbered,
+                    opening,
+                    turn: 0,
+                }))
             }
             Err(error) => {
                 let kind = match error.reason {
@@ -325,7 +352,7 @@ fn refused_before(request: CdcRequest, epoch: Option<String>, number: Option<u64
     let number = request.sequence_number.or(number);
     let epoch = request.source_epoch.or(epoch);
     let (source, sparse) = (request.source, number.is_none());
-    RefusedBefore { source, epoch, number, retry: false, batch: None, sparse, by_post: true }
+    RefusedBefore { source, epoch, number, retry: false, batch: None, sparse, conn: None }
 }
 
 fn unsupported(request: &CdcRequest) -> Option<HttpError> {

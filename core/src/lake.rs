@@ -215,6 +215,7 @@ impl Rooms {
             Event::CallGone { call } => {
                 self.calls.gone(call);
                 self.flusher.requests.gone(call);
+                self.settings.gone(call);
             }
             Event::Wake => self.ingest.wake(cx),
             Event::Shutdown => self.shutdown(cx.now),
@@ -257,6 +258,9 @@ impl Rooms {
         let Rooms { ingest, flusher, tables, .. } = self;
         flusher.retry(cx);
         flusher.retry_commit(tables, ingest, cx);
+        for (turn, place) in std::mem::take(&mut ingest.placed_late) {
+            flusher.requests.placed(turn, place);
+        }
         // Before the next flush begins: nobody asks for that one whose batches are in the lake.
         flusher.requests.settle(ingest, &flusher.parked, &flusher.hints, cx);
         if may_flush {
@@ -267,6 +271,9 @@ impl Rooms {
             ingest.save_all_changed(cx);
         }
         flusher.answer_held_up(cx);
+        if ingest.reads_fail() {
+            flusher.requests.journal_fails("it cannot be read", cx);
+        }
         if self.stopping && self.may_stop(cx.now) {
             self.flusher.requests.stop(cx);
         }
@@ -305,12 +312,13 @@ impl Rooms {
         let saved = self.ingest.oldest_flight().is_none();
         let nothing_due = self.ingest.buffer.ready().batches == 0 && !self.flusher.has_untried();
         let empty = nothing_due || !self.identity.is_settled();
-        saved && ((flushed && empty) || self.flusher.breaker.is_failing() || self.flusher.is_held_up())
+        let failing = self.flusher.breaker.is_failing() || self.flusher.journal_fails();
+        saved && ((flushed && empty) || failing || self.flusher.is_held_up())
     }
 
     fn flush_asked(&mut self, asker: Asker, cx: &mut Context<'_>) {
-        let below = self.ingest.buffer.upcoming_place();
-        self.flusher.asked(asker, below, cx);
+        self.ingest.asked();
+        self.flusher.asked(asker, self.ingest.now_in_turn(), cx);
     }
 
     fn requested(&mut self, call: CallId, head: &RequestHead, cx: &mut Context<'_>) {

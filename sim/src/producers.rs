@@ -467,12 +467,12 @@ impl World {
         self.truth.streams[stream].is_unnumbered = self.truth.streams[former].is_unnumbered;
         let Producer { real, poster, .. } = &self.producers[producer];
         let is_played = real.is_none() && poster.is_none() && self.plan.sparse > 0;
-        if is_played && self.chance.work.at("numbers from now on").one_in(3) {
-            // What is left of the former epoch comes beside what begins.
-            let is_sparse = !self.truth.streams[former].is_sparse;
-            self.truth.streams[stream].is_sparse = is_sparse;
-            self.truth.streams[stream].is_eager = is_sparse;
-            self.truth.streams[stream].may_overtake = false;
+        // What is left of the former epoch comes beside what begins. It must not be sparse: its batches would be refused on a
+        // connection that is not.
+        let is_dense = is_played && !self.truth.streams[former].is_sparse;
+        if is_dense && self.chance.work.at("sparse from now on").one_in(3) {
+            self.truth.streams[stream].is_sparse = true;
+            self.truth.streams[stream].is_eager = true;
         }
         self.producers[producer].streams.push(stream);
         for conn in self.open_sockets(producer) {

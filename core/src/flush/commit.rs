@@ -37,6 +37,13 @@ pub(crate) struct Commit {
     is_unknown: bool,
 }
 
+impl Commit {
+    /// Whether it failed, and waits.
+    pub(crate) fn is_to_be_tried_again(&self) -> bool {
+        self.retry_at.is_some()
+    }
+}
+
 impl Flusher {
     /// Issues the transaction that makes the flush visible.
     pub(crate) fn commit(&mut self, mut run: Box<Run>, tables: &Tables, ingest: &Ingest, cx: &mut Context<'_>) {
@@ -159,6 +166,7 @@ impl Flusher {
     }
 
     fn again_later(&mut self, what: &str, failure: &Failure, cx: &mut Context<'_>) {
+        self.journal_failures += 1;
         self.stats.last_error = Some(format!("{what}: {}", failure.message));
         if let Phase::Committing(_, commit) = &mut self.phase {
             let delay_ms = backoff_ms(commit.tries, failure.retry_after_ms, cx.config, cx.draws);
@@ -194,6 +202,7 @@ impl Flusher {
         let Phase::Committing(run, commit) = std::mem::replace(&mut self.phase, Phase::Idle) else {
             panic!("a commit was saved while the flush was elsewhere");
         };
+        self.journal_failures = 0;
         self.row = commit.next;
         tables.hints_saved(&commit.hinted);
         let unparked = self.settle_parked(&run, commit.parking, ingest, cx);
@@ -224,6 +233,7 @@ impl Flusher {
         }
         // A flush that only held tables back is none that anyone asks for.
         if !(places.is_empty() && last.snapshots.is_empty()) {
+            self.given_back = (0, BTreeSet::new());
             self.count(last, raw_bytes);
         }
         ingest.release(&places, &persisted, cx);

@@ -167,6 +167,10 @@ impl Flusher {
     pub(crate) fn hint_written(&mut self, folder: &str, outcome: &Outcome, tables: &mut Tables, cx: &mut Context<'_>) {
         let config = cx.config;
         if !self.hints.written(folder, *outcome == Outcome::Put, config, cx) {
+            if self.requests.stopping.is_some() {
+                // Its time ends before a longer delay does.
+                self.hints.hurry(cx.now);
+            }
             return;
         }
         let ident = tables.pointers.iter().find(|(_, pointer)| {

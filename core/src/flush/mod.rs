@@ -21,7 +21,7 @@ pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -41,6 +41,9 @@ use parked::{Parked, ParkedKey};
 use requests::{Asker, Requests};
 use run::Run;
 use table::{Base, TablePart};
+
+/// After so many failures in a row whoever waits for a flush is told. Who asks then is told after one more.
+pub(crate) const FAILURES_TOLD: u32 = 3;
 
 /// Bytes of table metadata that are kept between flushes.
 const BASES_BYTES_MAX: usize = 16 << 20;
@@ -64,6 +67,10 @@ pub(crate) struct Flusher {
     pub(crate) last_flush: MachineTime,
     /// No flush begins before.
     not_before: MachineTime,
+    /// How often the journal failed a flush since it last gave or took what one wanted.
+    journal_failures: u32,
+    /// How many flushes were given back since one got through, and the tables that held them up.
+    given_back: (u32, BTreeSet<String>),
 }
 
 /// Where the flush is.
@@ -159,18 +166,32 @@ impl Flusher {
             retries: Vec::new(),
             last_flush: now,
             not_before: MachineTime(0),
+            journal_failures: 0,
+            given_back: (0, BTreeSet::new()),
         }
     }
 
-    /// The tables that hold up the flush: they fail again and again, are not parked, and wait for their next try.
-    /// None if the store as a whole is failing.
+    /// The tables that hold up the flush: they fail again and again, are not parked, and wait for their next try; or one flush
+    /// after the other is given back for them. None if the store as a whole is failing.
     fn held_up_by(&self) -> Vec<String> {
+        let (times, tables) = &self.given_back;
         match &self.phase {
-            Phase::Writing(run) if !self.retries.is_empty() && !self.breaker.is_failing() => run.stuck(),
+            _ if self.breaker.is_failing() => Vec::new(),
+            Phase::Writing(run) if !self.retries.is_empty() && !run.stuck().is_empty() => run.stuck(),
             Phase::Idle | Phase::Planning(_) | Phase::Loading(..) | Phase::Writing(_) | Phase::Committing(..) => {
-                Vec::new()
+                tables.iter().filter(|_| *times >= FAILURES_TOLD).cloned().collect()
             }
         }
+    }
+
+    /// Whether the journal failed again and again, and the flush waits for its next try.
+    pub(crate) fn journal_fails(&self) -> bool {
+        let waits = match &self.phase {
+            Phase::Idle => true,
+            Phase::Committing(_, commit) => commit.is_to_be_tried_again(),
+            Phase::Planning(_) | Phase::Loading(..) | Phase::Writing(_) => false,
+        };
+        waits && self.journal_failures >= FAILURES_TOLD
     }
 
     /// Whether a flush waits for nothing but such tables.
@@ -178,18 +199,21 @@ impl Flusher {
         !self.held_up_by().is_empty()
     }
 
-    /// Someone asks for a flush of all batches below the place `below`. If too many do, it has its answer.
-    pub(crate) fn asked(&mut self, asker: Asker, below: u64, cx: &mut Context<'_>) {
+    /// Someone asks for a flush of all batches that have come, up to this turn and this place. If too many do, it has its
+    /// answer.
+    pub(crate) fn asked(&mut self, asker: Asker, until: (u64, u64), cx: &mut Context<'_>) {
         if self.requests.has_room() {
             let tries = self.hurry(cx.now);
-            self.requests.add(asker, below, tries, cx.now);
+            self.requests.add(asker, until, tries, cx.now);
         } else {
             self.requests.refuse(asker, cx);
         }
     }
 
-    /// What is held back is tried now. Returns how many tries of parked tables had failed.
+    /// What is held back is tried now, once at least. Returns how many tries of parked tables had failed.
     fn hurry(&mut self, now: MachineTime) -> u64 {
+        self.journal_failures = self.journal_failures.min(FAILURES_TOLD - 1);
+        self.given_back.0 = self.given_back.0.min(FAILURES_TOLD - 1);
         if self.is_held_up() {
             self.retries.iter_mut().for_each(|(due, _)| *due = (*due).min(now));
         }
@@ -216,8 +240,11 @@ impl Flusher {
     /// Answers those who wait for a flush that does not go on, once what they asked for was tried.
     pub(crate) fn answer_held_up(&mut self, cx: &mut Context<'_>) {
         let tables = if self.requests.any() { self.held_up_by() } else { Vec::new() };
+        let error = self.stats.last_error.as_deref().unwrap_or_default();
         if !tables.is_empty() {
-            self.requests.held_up(&tables, self.stats.last_error.as_deref().unwrap_or_default(), cx);
+            self.requests.held_up(&tables, error, cx);
+        } else if self.journal_fails() {
+            self.requests.journal_fails(error, cx);
         }
     }
 

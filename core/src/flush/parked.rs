@@ -139,6 +139,10 @@ pub(crate) enum Choice {
     },
 }
 
+fn surplus_of(table: &ParkedTable, new_bytes: u64, max_bytes: u64) -> u64 {
+    (table.bytes + new_bytes).saturating_sub(max_bytes).min(new_bytes)
+}
+
 /// All parked tables.
 #[derive(Debug, Default)]
 pub(crate) struct Parked {
@@ -182,8 +186,14 @@ impl Parked {
         bytes <= max_bytes || mutant!(ParkedUnlimited)
     }
 
+    /// What a table must load where a flush has so many new bytes for it: what they are above its limit, but no more than they
+    /// are, where the limit was lowered.
+    pub(crate) fn surplus(&self, table: &str, new_bytes: u64, max_bytes: u64) -> u64 {
+        self.tables.get(table).map_or(0, |table| surplus_of(table, new_bytes, max_bytes))
+    }
+
     /// Decides about one table of a flush that has `new_bytes` of new events for it. `left` is what the flush may still
-    /// load. A table is tried when its time has come, or when the new events have no room behind the old ones; then at
+    /// load beside the surplus of its tables. A table is tried when its time has come, or when the new events have no room behind the old ones; then at
     /// least so much is tried that they have, or as much as they are, where the limit was lowered.
     pub(crate) fn choose(
         &self,
@@ -194,7 +204,7 @@ impl Parked {
         now: MachineTime,
     ) -> Choice {
         let Some(table) = self.tables.get(table) else { return Choice::Wait };
-        let mut surplus = (table.bytes + new_bytes).saturating_sub(max_bytes).min(new_bytes);
+        let mut surplus = surplus_of(table, new_bytes, max_bytes);
         if surplus == 0 && (table.retry_at > now || *left == 0) {
             return Choice::Wait;
         }
@@ -203,7 +213,7 @@ impl Parked {
             if *left == 0 && surplus == 0 {
                 break;
             }
-            *left = left.saturating_sub(key.bytes());
+            *left = left.saturating_sub(key.bytes().saturating_sub(surplus));
             surplus = surplus.saturating_sub(key.bytes());
             entries.push((*number, key.clone()));
         }
@@ -341,6 +351,7 @@ mod tests {
         check(4, 0, 0, 100, None);
         check(4, 2_000, 0, 99, Some((1, false)));
         check(4, 9_000, 0, 99, Some((4, true)));
+        check(9, 2_000, 0, 99, Some((2, false))); // the limit was lowered
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(crate) enum Reason {
     Interval,
     /// A `flush_request` or `POST /flush`.
     Asked,
-    /// Memory for hot batches is used up.
+    /// Half of the memory for hot batches is used up by what a flush could take.
     Memory,
     /// The machine is to stop.
     Shutdown,
@@ -83,10 +83,13 @@ impl Flusher {
         };
         if !durable && !mutant!(PlanFailureIgnored) {
             // The journal refuses writes. The attempt's number is used up; the next trigger tries again.
+            self.journal_failures += 1;
+            self.stats.last_error = Some("the journal refuses a plan".to_owned());
             self.hold_off(cx);
             return;
         }
-        self.started = Some((self.row.flush, self.row.attempt));
+        // What the one before may have written is noted with the plan.
+        self.started = None;
         let mut run = Box::new(Run::new(self.row.flush, self.row.attempt, places, cx.now));
         let missing = run.load(ingest, cx);
         self.phase = if missing == 0 { self.take_up(run, tables, cx) } else { Phase::Loading(run, missing) };
@@ -108,10 +111,10 @@ impl Flusher {
         let age = ingest.buffer.oldest_ready().map_or(0, |arrived| now.since_ms(arrived));
         let reasons = [
             (self.requests.stopping.is_some(), Reason::Shutdown),
-            (self.requests.any(), Reason::Asked),
+            (self.requests.want(ingest.buffer.first_ready()), Reason::Asked),
             (ready.events >= config.flush_threshold_events, Reason::Events),
             (ready.bytes >= threshold_bytes, Reason::Bytes),
-            (ingest.buffer.hot_bytes() >= Ingest::hot_bytes_max(config) / 2, Reason::Memory),
+            (ingest.buffer.ready_hot_bytes() >= Ingest::hot_bytes_max(config) / 2, Reason::Memory),
             (age >= config.flush_threshold_ms, Reason::Age),
             (now.since_ms(self.last_flush) >= config.flush_interval_ms, Reason::Interval),
         ];

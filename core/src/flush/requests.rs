@@ -1,8 +1,8 @@
 //! Who waits for a flush, and what they are told.
 //!
 //! A request waits for all batches that came before it, whatever comes after them: a lake that never rests answers, too.
-//! It is answered when they are in the lake, or as soon as it is known that something holds them up: a store that fails,
-//! or tables that cannot be written. Only for version hints it waits a little longer. What flushes did meanwhile is kept
+//! It is answered when they are in the lake, or as soon as it is known that something holds them up: a store or a journal
+//! that fails, or tables that cannot be written. Only for version hints it waits a little longer. What flushes did meanwhile is kept
 //! once for all who wait.
 
 use crate::command::Command;
@@ -34,8 +34,9 @@ pub(crate) enum Asker {
 #[derive(Debug)]
 struct Request {
     asker: Asker,
-    /// It waits for the batches below this place.
+    /// It waits for the batches below this place, those of these turns among them that are given a place later.
     below: u64,
+    turn: u64,
     since: MachineTime,
     /// Tries of parked tables that had failed when it came.
     tries: u64,
@@ -73,10 +74,21 @@ impl Requests {
         self.open.len() + self.flushed.len() < FLUSH_REQUESTS_MAX
     }
 
-    /// Adds one, who waits for all batches below the place `below`, and for a try of each parked table since so many tries
-    /// had failed.
-    pub(crate) fn add(&mut self, asker: Asker, below: u64, tries: u64, now: MachineTime) {
-        self.open.push(Request { asker, below, since: now, tries, first: self.flushes.len() });
+    /// Adds one, who waits for all batches that have come, and for a try of each parked table since so many tries had failed.
+    pub(crate) fn add(&mut self, asker: Asker, (turn, below): (u64, u64), tries: u64, now: MachineTime) {
+        self.open.push(Request { asker, below, turn, since: now, tries, first: self.flushes.len() });
+    }
+
+    /// A batch that had waited was given a place.
+    pub(crate) fn placed(&mut self, turn: u64, place: u64) {
+        for request in self.open.iter_mut().filter(|request| turn < request.turn) {
+            request.below = request.below.max(place + 1);
+        }
+    }
+
+    /// Whether anyone waits for a batch that a flush could take, `first_ready` being the oldest.
+    pub(crate) fn want(&self, first_ready: Option<u64>) -> bool {
+        first_ready.is_some_and(|place| self.open.iter().any(|request| place < request.below))
     }
 
     /// Answers one for which there is no room.
@@ -89,7 +101,7 @@ impl Requests {
         self.answer(asker, cx.now, sum, cx);
     }
 
-    /// Whether a flush is asked for that is not done.
+    /// Whether anyone waits for a flush that is not done.
     pub(crate) fn any(&self) -> bool {
         !self.open.is_empty()
     }
@@ -150,6 +162,7 @@ impl Requests {
         let waits = |request: &Request| {
             !mutant!(FlushAnsweredEarly) && oldest.is_some_and(|place| place < request.below)
                 || parked.is_untried(request.below, request.tries)
+                || ingest.has_unplaced(request.turn)
         };
         let (open, done): (Vec<_>, Vec<_>) = std::mem::take(&mut self.open).into_iter().partition(waits);
         self.open = open;
@@ -192,6 +205,13 @@ impl Requests {
                  is flushed when they can be written",
                 tables.join(", ")
             )
+        });
+    }
+
+    /// The journal fails again and again: whoever waits is told.
+    pub(crate) fn journal_fails(&mut self, error: &str, cx: &mut Context<'_>) {
+        self.answer_all(false, cx, || {
+            format!("the journal is failing ({error}); what was acked is safe in it and is flushed when it is back")
         });
     }
 

@@ -31,6 +31,8 @@ pub(crate) struct Run {
     pub(crate) places: Vec<u64>,
     pub(crate) since: MachineTime,
     pub(crate) raw_bytes: u64,
+    /// Not all that was planned is taken: full parked tables would have had to load too much for it.
+    is_cut: bool,
     batches: BTreeMap<u64, (BatchKey, Arc<CdcBatch>)>,
     /// New events by table, until its part begins.
     shares: BTreeMap<String, Vec<Share>>,
@@ -54,6 +56,7 @@ impl Run {
             places,
             since,
             raw_bytes: 0,
+            is_cut: false,
             batches: BTreeMap::new(),
             shares: BTreeMap::new(),
             wanted: BTreeMap::new(),
@@ -75,7 +78,6 @@ impl Run {
         let mut missing = 0;
         for &place in &self.places {
             let batch = ingest.buffer.get(place).expect("planned batches stay in the buffer until released");
-            self.raw_bytes += u64::from(batch.key.frame_bytes);
             if batch.key.events == 0 {
                 continue;
             }
@@ -92,29 +94,51 @@ impl Run {
         missing
     }
 
+    /// Sorts the new events by table. In the order of their events: a hole that was filled has a later place than what waited
+    /// above it. Parked tables that are full load as much as they get, each of them: what would be too much together is left
+    /// to the next flush, though at least one batch is taken. Returns what they load.
+    fn share_out(&mut self, parked: &Parked, max_bytes: u64, load_bytes_max: u64) -> u64 {
+        let mut new_bytes: BTreeMap<String, u64> = BTreeMap::new();
+        let mut load_bytes = 0;
+        for (at, place) in self.places.iter().enumerate() {
+            let Some((key, batch)) = self.batches.remove(place) else { continue };
+            let shares = Share::of(&key, &batch);
+            let former = load_bytes;
+            for share in &shares {
+                let new_bytes = new_bytes.entry(share.key.table.clone()).or_default();
+                let before = parked.surplus(&share.key.table, *new_bytes, max_bytes);
+                *new_bytes += share.key.bytes();
+                load_bytes += parked.surplus(&share.key.table, *new_bytes, max_bytes) - before;
+            }
+            if load_bytes > load_bytes_max && !self.shares.is_empty() {
+                self.is_cut = true;
+                self.places.truncate(at);
+                self.batches.clear();
+                return former;
+            }
+            self.raw_bytes += u64::from(key.frame_bytes);
+            for share in shares {
+                self.shares.entry(share.key.table.clone()).or_default().push(share);
+            }
+        }
+        load_bytes
+    }
+
     /// Sorts the new events by table, and decides which parked tables are tried: those go first. Returns the entries to
     /// load.
     fn sort(&mut self, parked: &Parked, config: &Config, now: MachineTime) -> Vec<u64> {
         if mutant!(FlushReversed) {
             self.places.reverse();
         }
-        // In the order of their events: a hole that was filled has a later place than what waited above it.
-        for place in &self.places {
-            let Some((key, batch)) = self.batches.remove(place) else { continue };
-            for share in Share::of(&key, &batch) {
-                self.shares.entry(share.key.table.clone()).or_default().push(share);
-            }
-        }
         let max_bytes = config.max_parked_bytes;
-        let mut left = Flusher::plan_bytes_max(config);
+        let load_bytes_max = Flusher::plan_bytes_max(config);
+        // What full tables must load comes first. It leaves half to those that are tried because their time has come.
+        let mut left = load_bytes_max.saturating_sub(self.share_out(parked, max_bytes, load_bytes_max / 2));
         // Whose time came first is first, so that none waits for ever behind one that is tried again and again.
         let mut by_time: Vec<_> = parked.tables().collect();
         by_time.sort_by_key(|(_, table)| table.retry_at);
-        let with_new = by_time.into_iter().map(|(name, _)| (name, self.shares.get(name).map_or(0, bytes_of)));
-        // Those that must be tried come first, so that they share what a flush may load.
-        let (full, others): (Vec<_>, Vec<_>) =
-            with_new.partition(|(name, new_bytes)| !parked.has_room(name, *new_bytes, max_bytes));
-        for (name, new_bytes) in full.into_iter().chain(others) {
+        for (name, _) in by_time {
+            let new_bytes = self.shares.get(name).map_or(0, bytes_of);
             let all = match parked.choose(name, new_bytes, max_bytes, &mut left, now) {
                 Choice::Wait => false,
                 Choice::Try { entries, all } => {
@@ -276,12 +300,15 @@ impl Flusher {
     /// Ends a flush that has written nothing yet. What it planned stays where it is.
     fn give_up(&mut self, why: &str, cx: &Context<'_>) {
         self.phase = Phase::Idle;
+        self.journal_failures += 1;
         self.stats.last_error = Some(format!("the journal cannot be read: {why}"));
         self.hold_off(cx);
     }
 
     /// All batches are there: every table begins.
     fn start(&mut self, mut run: Box<Run>, tables: &Tables, cx: &mut Context<'_>) -> Phase {
+        self.journal_failures = 0;
+        self.started = Some(run.name());
         run.begin(tables, &mut self.bases, cx);
         Phase::Writing(run)
     }
@@ -317,7 +344,7 @@ impl Flusher {
     /// Lets a flush go on that some tables hold up. They are parked if the store is known to take other tables, or if
     /// they were parked before. If nobody knows, because the flush has no other table, and others wait behind it, new
     /// events or parked ones whose time has come, the flush is given back, so that the next one takes them together, where
-    /// the tables may be parked then; if these alone fill a flush, they are parked.
+    /// the tables may be parked then; if these alone fill a flush, or what they may take of it, they are parked.
     fn hold_back_stuck(&mut self, ingest: &Ingest, cx: &Context<'_>) {
         let Phase::Writing(run) = &mut self.phase else { return };
         let stuck = run.stuck();
@@ -340,7 +367,7 @@ impl Flusher {
         let others_got_through = run.parts.len() > stuck.len();
         let may_be_joined = !others_got_through
             && (self.parked.another_is_due(&run.parts, cx.now)
-                || others_wait(run, ingest, Flusher::plan_bytes_max(cx.config)));
+                || !run.is_cut && others_wait(run, ingest, Flusher::plan_bytes_max(cx.config)));
         let are_in_the_way = !others_got_through && !may_be_joined && others_wait(run, ingest, u64::MAX);
         if parkable && (others_got_through || parked_before || are_in_the_way) {
             stuck.iter().for_each(|name| run.park(name));
@@ -349,6 +376,8 @@ impl Flusher {
             }
         } else if may_be_joined && parkable {
             run.give_back();
+            self.given_back.0 += 1;
+            self.given_back.1.extend(stuck.iter().cloned());
             self.hold_off(cx);
         } else {
             return;

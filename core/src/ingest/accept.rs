@@ -88,11 +88,13 @@ impl Ingest {
         self.conns.heard(conn, &batch.source_do_id);
         let (epoch, opening) = self.opening(conn, &batch);
         let origin = Origin::Conn(conn, ticket);
-        self.take(Arrived { batch: Arc::new(batch), origin, epoch, is_numbered: true, opening }, cx);
+        self.take(Arrived { batch: Arc::new(batch), origin, epoch, is_numbered: true, opening, turn: 0 }, cx);
     }
 
     /// A batch came, on a socket or by `POST /cdc`.
-    pub(crate) fn take(&mut self, arrived: Arrived, cx: &mut Context<'_>) {
+    pub(crate) fn take(&mut self, mut arrived: Arrived, cx: &mut Context<'_>) {
+        arrived.turn = self.next_turn;
+        self.next_turn += 1;
         if let Some(problem) = impossible(&arrived.batch) {
             let refused = Refused::finally(NackReason::InvalidFormat, problem);
             self.refuse(&arrived, &refused, cx);
@@ -104,7 +106,7 @@ impl Ingest {
                 retry: false,
                 batch: Some(Arc::clone(batch)),
                 sparse: arrived.opening.sparse,
-                by_post: matches!(arrived.origin, Origin::Call(_)),
+                conn: arrived.origin.conn(),
             };
             self.refused_before(refused, cx);
             return;
@@ -122,7 +124,8 @@ impl Ingest {
             let sparse = introduction.is_some_and(|said| said.source == source && said.sparse);
             let number = error.named.sequence_number;
             let epoch = Some(epoch);
-            let refused = RefusedBefore { source, epoch, number, retry: false, batch: None, sparse, by_post: false };
+            let conn = Some(conn);
+            let refused = RefusedBefore { source, epoch, number, retry: false, batch: None, sparse, conn };
             self.refused_before(refused, cx);
         }
         let nack = answers::nack_malformed(error, stream, cx);
@@ -143,14 +146,14 @@ impl Ingest {
     /// A batch was refused before its source was asked.
     pub(crate) fn refused_before(&mut self, refused: RefusedBefore, cx: &mut Context<'_>) {
         // Nobody is loaded for a message that may be of anybody.
-        if refused.sparse || refused.by_post || self.sources.contains_key(&refused.source) {
+        if refused.sparse || refused.conn.is_none() || self.sources.contains_key(&refused.source) {
             self.enter(&refused.source.clone(), Input::Refused(refused), cx);
         }
     }
 
     pub(super) fn note_refused(&mut self, refused: &RefusedBefore, cx: &mut Context<'_>) {
         let rules = self.rules(cx.config);
-        let RefusedBefore { source, epoch, number, retry, batch, sparse, by_post: _ } = refused;
+        let RefusedBefore { source, epoch, number, retry, batch, sparse, conn: _ } = refused;
         let newest = self.state(source).and_then(|state| state.source.epochs().last().map(str::to_owned));
         let epoch = &epoch.clone().or(newest).unwrap_or_default();
         let waiting = self.waiting.values().flatten();
@@ -173,9 +176,11 @@ impl Ingest {
                 self.conns.shut(conn, "too many connects wait for their source to be read from the journal", cx.out);
                 return None;
             }
-            Input::Connect(..) | Input::Refused(_) => return Some(input),
+            Input::Connect(..) => return Some(input),
+            Input::Refused(refused) => return self.admit_refused(refused, cx),
         };
         if self.may_wait(&arrived, cx) {
+            self.unplaced.insert(arrived.turn);
             self.waiting_memory += arrived.memory_bytes();
             return Some(Input::Batch(arrived));
         }
@@ -187,23 +192,56 @@ impl Ingest {
                 self.conns.shut(conn, message, cx.out);
                 None
             }
-            Origin::Conn(..) => {
+            // Its connection may have left unsaid that its epoch is sparse.
+            Origin::Conn(..) | Origin::Call(_) => {
                 self.refuse(&arrived, &refused, cx);
-                None
-            }
-            Origin::Call(_) => {
-                self.refuse(&arrived, &refused, cx);
-                Some(Input::Refused(RefusedBefore {
+                let refused = RefusedBefore {
                     source: arrived.batch.source_do_id.clone(),
                     epoch: Some(arrived.epoch),
                     number: Some(arrived.batch.sequence_number),
                     retry: true,
                     batch: None,
                     sparse: arrived.opening.sparse,
-                    by_post: true,
-                }))
+                    conn: arrived.origin.conn(),
+                };
+                self.admit_refused(refused, cx)
             }
         }
+    }
+
+    /// What was refused before its source was asked is remembered until that is at hand; without its events where there is no
+    /// memory for a batch, and not where there is none for that: then its connection is closed, as where a sparse batch
+    /// cannot wait.
+    fn admit_refused(&mut self, mut refused: RefusedBefore, cx: &mut Context<'_>) -> Option<Input> {
+        let quarter = cx.config.memory_budget_bytes / 4;
+        if self.waiting_memory + refused.memory_bytes() > quarter {
+            refused.batch = None;
+        }
+        let Some(Slot::Loading(waiting)) = self.sources.get(&refused.source) else {
+            return Some(Input::Refused(refused));
+        };
+        let notes = waiting.iter().filter_map(|input| match input {
+            Input::Refused(note) => Some(note),
+            Input::Batch(_) | Input::Connect(..) => None,
+        });
+        // Who gets no further comes again and again: no more is known of it than of the same before.
+        let is_about = |note: &&RefusedBefore| note.number.is_some() && note.number == refused.number;
+        let same = notes.clone().rev().find(|note| is_about(note) && note.epoch == refused.epoch);
+        let is_known = same.is_some_and(|note| note.retry == refused.retry && (note.sparse || !refused.sparse));
+        if refused.batch.is_none() && is_known {
+            return None;
+        }
+        // Notes of batches that found no room have some where batches have none. Nobody can be cut off who is not connected: of
+        // such a source there is always one, which keeps others away.
+        let has_room = self.waiting_memory + refused.memory_bytes() <= quarter + quarter / 2;
+        if has_room || refused.conn.is_none() && !notes.clone().any(|note| note.retry || !refused.retry) {
+            self.waiting_memory += refused.memory_bytes();
+            return Some(Input::Refused(refused));
+        }
+        if let Some(conn) = refused.conn {
+            self.conns.shut(conn, "too many messages wait for their source to be read from the journal", cx.out);
+        }
+        None
     }
 
     /// How many of a connection's `connect`s wait for the source that this one names, too.
@@ -278,16 +316,14 @@ impl Ingest {
 
     /// A batch whose source is at hand.
     pub(super) fn arrive(&mut self, arrived: Arrived, cx: &mut Context<'_>) {
+        let had_waited = self.unplaced.remove(&arrived.turn);
         let (epoch, opening) = (arrived.epoch.clone(), arrived.opening);
         let rules = self.rules(cx.config);
         let place = self.buffer.upcoming_place();
         let batch = arrived.batch.clone();
         let stopping = self.stopping;
         let open = |conn: &ConnId| self.conns.is_open(*conn);
-        let speaker = match arrived.origin {
-            Origin::Conn(conn, _) => Some(conn).filter(open),
-            Origin::Call(_) => None,
-        };
+        let speaker = arrived.origin.conn().filter(open);
         let state = self.state(&batch.source_do_id).expect("the source is loaded before its batches are handled");
         state.last_activity_ms = cx.wall.0;
         if let Some(conn) = speaker
@@ -303,10 +339,7 @@ impl Ingest {
             events: &batch.events,
             hash: batch.events_hash,
             bytes: batch.frame.len() as u64,
-            conn: match arrived.origin {
-                Origin::Conn(conn, _) => Some(conn),
-                Origin::Call(_) => None,
-            },
+            conn: arrived.origin.conn(),
             is_numbered: arrived.is_numbered,
             opening,
         };
@@ -322,7 +355,11 @@ impl Ingest {
             Verdict::Wait { place } if self.has_room(&batch, self.waiting_bytes, cx) && self.may_wait(&arrived, cx) => {
                 self.waiting_bytes += batch.frame.len() as u64;
                 self.waiting_memory += arrived.memory_bytes();
-                self.waiting.entry(place).or_default().push(arrived);
+                self.unplaced.insert(arrived.turn);
+                let waiting = self.waiting.entry(place).or_default();
+                // Not behind those that came later: one may wait for a batch after the other.
+                let at = waiting.partition_point(|other| other.turn < arrived.turn);
+                waiting.insert(at, arrived);
             }
             Verdict::Wait { .. } if !self.has_room(&batch, self.waiting_bytes, cx) => self.refuse_full(&arrived, cx),
             Verdict::Wait { .. } => {
@@ -364,7 +401,10 @@ impl Ingest {
                 let message = "a flush is being committed, and a batch before this one was refused: send it again";
                 self.refuse_new(&arrived, &Refused::retry(NackReason::InvalidSequence, message, cx), cx);
             }
-            Verdict::Take(take) => self.journal(arrived, &take, cx),
+            Verdict::Take(take) => {
+                self.placed_late.extend(had_waited.then_some((arrived.turn, take.head.place)));
+                self.journal(arrived, &take, cx);
+            }
         }
     }
 
@@ -448,9 +488,18 @@ impl Ingest {
     /// The key of a batch whose save is unknown was read back.
     pub(crate) fn batch_read_back(&mut self, place: u64, outcome: Outcome, cx: &mut Context<'_>) {
         match outcome.of_load().done() {
-            Ok(entries) if entries.is_empty() => self.lost(place, "the journal did not take it", cx),
-            Ok(_) => self.durable(place, cx),
-            Err(_) => self.reloads.push((cx.now.after_ms(super::RELOAD_MS), Reload::Batch(place))),
+            Ok(entries) => {
+                self.failed_reads = 0;
+                if entries.is_empty() {
+                    self.lost(place, "the journal did not take it", cx);
+                } else {
+                    self.durable(place, cx);
+                }
+            }
+            Err(_) => {
+                self.failed_reads += 1;
+                self.reloads.push((cx.now.after_ms(super::RELOAD_MS), Reload::Batch(place)));
+            }
         }
     }
 
@@ -485,7 +534,7 @@ impl Ingest {
             Refused::retry(NackReason::InternalError, &format!("the journal failed ({why}): send it again"), cx);
         self.refuse_new(&arrived, &refused, cx);
         self.arrive_again(place, cx);
-        if let Origin::Conn(conn, _) = arrived.origin
+        if let Some(conn) = arrived.origin.conn()
             && self.conns.introduction(conn).is_some_and(|said| said.sparse)
         {
             // More than this one may be missing, and no number tells: all is sent again, in order.
@@ -495,6 +544,7 @@ impl Ingest {
                 cx.out,
             );
         }
+        self.let_go(&name);
     }
 
     fn arrive_again(&mut self, place: u64, cx: &mut Context<'_>) {

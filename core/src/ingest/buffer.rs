@@ -84,6 +84,7 @@ pub(crate) struct Buffer {
     turns: BTreeMap<Turn, u64>,
     next_turn: u64,
     ready_totals: Totals,
+    ready_hot_bytes: u64,
 }
 
 impl Buffer {
@@ -129,6 +130,7 @@ impl Buffer {
             self.turns.insert(turn, place);
             self.next_turn += 1;
             self.ready_totals.add(&batch.key);
+            self.ready_hot_bytes += batch.memory_bytes();
             turn
         });
         turn.0
@@ -142,6 +144,7 @@ impl Buffer {
         if let Some(turn) = self.ready.remove(&place) {
             self.turns.remove(&turn);
             self.ready_totals.remove(&batch.key);
+            self.ready_hot_bytes -= batch.memory_bytes();
         }
         Some(batch)
     }
@@ -186,6 +189,11 @@ impl Buffer {
     /// Memory of the hot batches, in bytes.
     pub(crate) fn hot_bytes(&self) -> u64 {
         self.hot_bytes
+    }
+
+    /// Memory of the hot batches that a flush could take now, in bytes.
+    pub(crate) fn ready_hot_bytes(&self) -> u64 {
+        self.ready_hot_bytes
     }
 
     /// When the oldest batch that is ready came.

@@ -26,6 +26,7 @@ use crate::command::{Command, Outcome};
 use crate::config::Config;
 use crate::context::Context;
 use crate::event::{CallId, ConnId, Peer};
+use crate::flush::FAILURES_TOLD;
 use crate::journal;
 use crate::journal::rows::source_range;
 use crate::limits::BATCH_MEMORY_BYTES;
@@ -62,14 +63,22 @@ pub(crate) struct Ingest {
     restored: BTreeMap<String, Vec<BatchHead>>,
     /// Batches whose save is on its way, by place.
     flights: BTreeMap<u64, Flight>,
-    /// Batches that wait for the fate of another one's save.
+    /// Batches that wait for the fate of another one's save, by its place, in the order in which they came.
     waiting: BTreeMap<u64, Vec<Arrived>>,
     /// Bytes of their frames.
     waiting_bytes: u64,
-    /// Memory of these, and of those that wait for their source.
+    /// The turn of the batch that comes next.
+    next_turn: u64,
+    /// Turns of the batches that wait, for their source or for a save: they have no place yet.
+    unplaced: BTreeSet<u64>,
+    /// Batches that had waited, and the places that they were given: whoever asked for a flush meanwhile waits for them, too.
+    pub(crate) placed_late: Vec<(u64, u64)>,
+    /// Memory of those that wait so, and of those that wait for their source.
     waiting_memory: u64,
     /// Sources with an open hole, or with batches on their way to the journal that lie above what has come.
     holed: BTreeSet<String>,
+    /// How many journal reads failed since one did not.
+    failed_reads: u32,
     /// Journal reads, and rows, to be tried again.
     reloads: Vec<(MachineTime, Reload)>,
 }
@@ -108,6 +117,17 @@ enum Input {
     Refused(RefusedBefore),
 }
 
+impl Input {
+    /// What it takes of the memory for those that wait. Of a connection few `connect`s do.
+    fn memory_bytes(&self) -> u64 {
+        match self {
+            Input::Batch(arrived) => arrived.memory_bytes(),
+            Input::Refused(refused) => refused.memory_bytes(),
+            Input::Connect(..) => 0,
+        }
+    }
+}
+
 /// A batch that was refused before its source was asked. If that is sparse it has to know, or what comes next would cover
 /// the batch, and one that comes again be called a duplicate.
 #[derive(Debug)]
@@ -123,8 +143,16 @@ pub(crate) struct RefusedBefore {
     pub(crate) batch: Option<Arc<CdcBatch>>,
     /// Whether its epoch is sparse, if this is the first of it.
     pub(crate) sparse: bool,
-    /// Whether it is known whose it was, so that its source may be loaded for it: it came by `POST /cdc`.
-    pub(crate) by_post: bool,
+    /// The connection it came on. `None`: it came by `POST /cdc`, so it is known whose it was, and its source may be loaded
+    /// for it.
+    pub(crate) conn: Option<ConnId>,
+}
+
+impl RefusedBefore {
+    /// What it takes in memory while it waits.
+    fn memory_bytes(&self) -> u64 {
+        self.batch.as_ref().map_or(0, |batch| batch.memory_bytes() as u64) + BATCH_MEMORY_BYTES
+    }
 }
 
 /// A batch on its way in. What its connection said counts as it was when the batch came: it may wait for its source,
@@ -139,6 +167,8 @@ pub(crate) struct Arrived {
     pub(crate) is_numbered: bool,
     /// How its epoch begins, if this is the first batch of it.
     pub(crate) opening: Opening,
+    /// When it came, among all.
+    pub(crate) turn: u64,
 }
 
 impl Arrived {
@@ -155,6 +185,16 @@ pub(crate) enum Origin {
     Conn(ConnId, Ticket),
     /// `POST /cdc`.
     Call(CallId),
+}
+
+impl Origin {
+    /// The connection.
+    fn conn(self) -> Option<ConnId> {
+        match self {
+            Origin::Conn(conn, _) => Some(conn),
+            Origin::Call(_) => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -197,9 +237,13 @@ impl Ingest {
             restored: BTreeMap::new(),
             flights: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            next_turn: 0,
+            unplaced: BTreeSet::new(),
+            placed_late: Vec::new(),
             waiting_bytes: 0,
             waiting_memory: 0,
             holed: BTreeSet::new(),
+            failed_reads: 0,
             reloads: Vec::new(),
         }
     }
@@ -236,6 +280,27 @@ impl Ingest {
     pub(crate) fn oldest_unsettled_place(&self) -> Option<u64> {
         let ready = self.buffer.first_ready();
         ready.into_iter().chain(self.oldest_flight()).min()
+    }
+
+    /// What divides the batches that have come from those that are to come: all their turns are lower, and their places, if
+    /// they have one.
+    pub(crate) fn now_in_turn(&self) -> (u64, u64) {
+        (self.next_turn, self.buffer.upcoming_place())
+    }
+
+    /// Whether a batch of a turn below this one has no place yet.
+    pub(crate) fn has_unplaced(&self, below: u64) -> bool {
+        self.unplaced.first().is_some_and(|turn| *turn < below)
+    }
+
+    /// Whether the journal cannot be read, again and again: nobody knows when what waits for that has a place.
+    pub(crate) fn reads_fail(&self) -> bool {
+        self.failed_reads >= FAILURES_TOLD
+    }
+
+    /// Whoever asks now is told of failing reads after one more.
+    pub(crate) fn asked(&mut self) {
+        self.failed_reads = self.failed_reads.min(FAILURES_TOLD - 1);
     }
 
     /// The oldest batch whose save is on its way.
@@ -301,9 +366,11 @@ impl Ingest {
     /// A source's row came from the journal.
     pub(crate) fn source_loaded(&mut self, name: String, outcome: Outcome, cx: &mut Context<'_>) {
         let Ok(entries) = outcome.of_load().done() else {
+            self.failed_reads += 1;
             self.reloads.push((cx.now.after_ms(RELOAD_MS), Reload::Source(name)));
             return;
         };
+        self.failed_reads = 0;
         let row = entries.first().map(|(_, value)| SavedSource::decode(value)).transpose();
         let saved = match row {
             Ok(saved) => saved,
@@ -336,9 +403,7 @@ impl Ingest {
         self.adopt_sockets(&name, cx.now);
         self.find_ready(&name);
         for input in waiting {
-            if let Input::Batch(arrived) = &input {
-                self.waiting_memory -= arrived.memory_bytes();
-            }
+            self.waiting_memory -= input.memory_bytes();
             self.handle(input, cx);
         }
         self.let_go(&name);

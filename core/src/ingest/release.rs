@@ -7,7 +7,7 @@ use crate::command::{Outcome, Write};
 use crate::context::Context;
 use crate::flush::parked::ParkedKey;
 use crate::ingest::answers;
-use crate::ingest::{Ingest, Slot, SourceState};
+use crate::ingest::{Ingest, RELOAD_MS, Reload, Slot, SourceState};
 use crate::journal::Family;
 use crate::journal::rows::source_key;
 use crate::pending::Pending;
@@ -124,7 +124,7 @@ impl Ingest {
     }
 
     /// Closed holes are durable: the source's connections are told which batches are not taken any more. If the save
-    /// failed, they are told before a mark passes the hole.
+    /// failed, they are told before a mark passes the hole, and the row is written again.
     pub(crate) fn closed_saved(
         &mut self,
         name: &str,
@@ -132,9 +132,12 @@ impl Ingest {
         outcome: &Outcome,
         cx: &mut Context<'_>,
     ) {
-        let Some(Slot::Ready(state)) = self.sources.get(name).filter(|_| *outcome == Outcome::Saved) else {
+        let Some(Slot::Ready(state)) = self.sources.get_mut(name) else { return };
+        if *outcome != Outcome::Saved {
+            state.source.row_lost();
+            self.reloads.push((cx.now.after_ms(RELOAD_MS), Reload::Row(name.to_owned())));
             return;
-        };
+        }
         for (epoch, batches) in closed {
             for conn in state.conns.keys() {
                 self.conns.tell(*conn, answers::nack_closed(name, epoch, *batches, cx), cx.now, cx.out);

@@ -42,6 +42,8 @@ pub(super) struct Host {
     pub(super) closed: Vec<ConnId>,
     /// Batches that were acked: source and number.
     pub(super) acked: BTreeSet<(u64, u64)>,
+    /// Numbers that were called duplicates.
+    pub(super) duplicates: Vec<u64>,
     /// How many were refused for now.
     pub(super) nacked: u64,
     /// Numbers that were refused for good, or named as given up.
@@ -65,6 +67,8 @@ pub(super) struct Host {
     /// Commits take effect and are not confirmed; from then on the journal cannot be read.
     pub(super) is_journal_mute: bool,
     pub(super) loads_failed: u64,
+    /// Bytes of parked events that were loaded since the last commit, and the most that ever were.
+    pub(super) loaded: (usize, usize),
     pub(super) stopped: bool,
     /// The machine may ask to be halted; it is dead then.
     pub(super) may_halt: bool,
@@ -94,6 +98,7 @@ impl Host {
             marks: BTreeMap::new(),
             closed: Vec::new(),
             acked: BTreeSet::new(),
+            duplicates: Vec::new(),
             nacked: 0,
             refused: Vec::new(),
             are_rows_refused: false,
@@ -107,6 +112,7 @@ impl Host {
             saves: 0,
             is_journal_mute: false,
             loads_failed: 0,
+            loaded: (0, 0),
             stopped: false,
             may_halt: false,
             halted: None,
@@ -212,7 +218,11 @@ impl Host {
             }
             Command::Load { op, from, until, .. } => {
                 let rows = self.journal.range(from..until).map(|(key, value)| (key.clone(), value.clone()));
-                (op, Outcome::Loaded(rows.collect()))
+                let rows: Vec<_> = rows.collect();
+                let parked = rows.iter().filter(|(key, _)| key.starts_with(b"b\x01"));
+                self.loaded.0 += parked.map(|(_, value)| value.len()).sum::<usize>();
+                self.loaded.1 = self.loaded.1.max(self.loaded.0);
+                (op, Outcome::Loaded(rows))
             }
             Command::Put { op, key, bytes, condition, .. } => (op, self.put(&key, bytes, condition)),
             Command::Get { op, key, .. } if self.unreadable.iter().any(|part| key.contains(part)) => {
@@ -231,6 +241,9 @@ impl Host {
     pub(super) fn save(&mut self, writes: Vec<Write>) -> Outcome {
         self.saves += 1;
         let is_commit = is_commit(&writes);
+        if is_commit {
+            self.loaded.0 = 0;
+        }
         for write in writes {
             match write {
                 Write::Put(key, value) => self.journal.insert(key, value),
@@ -261,6 +274,7 @@ impl Host {
             ServerMessage::Ack(ack) if matches!(ack.status, AckStatus::Buffered | AckStatus::Fallback) => {
                 self.acked.insert((conn.0, ack.sequence_number));
             }
+            ServerMessage::Ack(ack) if ack.status == AckStatus::Duplicate => self.duplicates.push(ack.sequence_number),
             ServerMessage::Ack(_) | ServerMessage::Status(_) => {}
             ServerMessage::Nack(nack) if nack.should_retry => self.nacked += 1,
             ServerMessage::Nack(nack) => {
@@ -291,7 +305,12 @@ impl Host {
     }
 
     pub(super) fn connect_as(&mut self, n: u64, epoch: Option<&str>, capabilities: Capabilities) {
-        let conn = ConnId(n);
+        self.connect_on(n, n, epoch, capabilities);
+    }
+
+    /// Connects source `s{n}` as another connection.
+    pub(super) fn connect_on(&mut self, conn: u64, n: u64, epoch: Option<&str>, capabilities: Capabilities) {
+        let conn = ConnId(conn);
         self.step(Event::Opened { conn, peer: Peer::default(), attachment: None });
         let connect = Connect {
             timestamp: self.now,
@@ -309,6 +328,11 @@ impl Host {
 
     /// Sends batch `number` on connection n: one event for each table.
     pub(super) fn send(&mut self, n: u64, number: u64, tables: &[&str]) {
+        self.send_on(n, n, number, tables);
+    }
+
+    /// The same on another connection.
+    pub(super) fn send_on(&mut self, conn: u64, n: u64, number: u64, tables: &[&str]) {
         let first = number * 10;
         let event = |(sequence, table): (u64, &&str)| {
             serde_json::json!({
@@ -332,16 +356,23 @@ impl Host {
             retry_count: 0,
         };
         let frame = header.to_frame(&serde_json::to_vec(&events).expect("JSON"));
-        self.step(Event::Received { conn: ConnId(n), frame: Frame::Text(frame) });
+        self.step(Event::Received { conn: ConnId(conn), frame: Frame::Text(frame) });
     }
 
     /// `POST /cdc` of source `s{n}`. The status of its answer.
     pub(super) fn post(&mut self, n: u64, body: &str) -> u16 {
-        let headers = vec![("x-client-id".to_owned(), format!("s{n}"))];
-        let head = RequestHead { method: "POST".to_owned(), path: "/cdc".to_owned(), query: None, headers };
-        self.step(Event::Requested { call: CALL, head });
-        self.step(Event::BodyChunk { call: CALL, bytes: Bytes::copy_from_slice(body.as_bytes()), last: true });
+        self.begin_post(CALL, n, &[], body);
         self.answers.pop().expect("an answer").0
+    }
+
+    /// The same without waiting for its answer.
+    pub(super) fn begin_post(&mut self, call: CallId, n: u64, headers: &[(&str, &str)], body: &str) {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let id = ("x-client-id".to_owned(), format!("s{n}"));
+        let headers = headers.iter().map(owned).chain([id]).collect();
+        let head = RequestHead { method: "POST".to_owned(), path: "/cdc".to_owned(), query: None, headers };
+        self.step(Event::Requested { call, head });
+        self.step(Event::BodyChunk { call, bytes: Bytes::copy_from_slice(body.as_bytes()), last: true });
     }
 
     pub(super) fn request(&mut self, method: &str, path: &str) {

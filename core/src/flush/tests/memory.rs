@@ -4,7 +4,7 @@ use super::host::{Host, config, failure};
 use crate::Commands;
 use crate::command::{Command, Outcome};
 use crate::config::Config;
-use crate::event::{ConnId, Event, Frame, Peer};
+use crate::event::{CallId, ConnId, Event, Frame, Peer, RequestHead};
 use crate::limits::BATCH_MEMORY_BYTES;
 use crate::time::Timestamp;
 use crate::wire::client::{Capabilities, ClientMessage, Connect, PROTOCOL_VERSION};
@@ -59,11 +59,13 @@ fn batches_that_wait_for_their_source_are_refused_where_memory_holds_no_more() {
     let mut host = Host::new(small());
     host.is_journal_mute = true;
     host.connect(1);
-    send_much(&mut host);
+    for number in 1..=120 {
+        host.step(Event::Received { conn: ConnId(1), frame: batch(number, number, 10_000) });
+    }
     host.is_journal_mute = false;
     host.pass(2_000);
-    assert_eq!((host.acked.len() as u64 + host.nacked, host.acked.contains(&(1, 1))), (200, true));
-    assert!(host.nacked > 150, "{} of 2 MB waited in a quarter of 1 MiB", 200 - host.nacked);
+    assert_eq!((host.acked.len() as u64 + host.nacked, host.acked.contains(&(1, 1))), (120, true));
+    assert!(host.nacked > 90, "{} of 1.2 MB waited in a quarter of 1 MiB", 120 - host.nacked);
 }
 
 #[test]
@@ -94,6 +96,55 @@ fn a_sparse_source_is_cut_off_where_memory_holds_no_more() {
     host.pass(20_000);
     let numbers: Vec<u64> = host.events("good").iter().map(|(_, number)| *number).collect();
     assert_eq!(numbers, (1..=taken).collect::<Vec<_>>(), "nothing above what was cut off");
+}
+
+/// Its batch cannot be read; its source, its epoch and its number can.
+fn unread(number: u64, length: usize) -> Frame {
+    let text = "x".repeat(length);
+    let frame = format!(
+        r#"{{"type":"cdc_batch","sourceDoId":"s1","sequenceNumber":{number},"events":[{{"table":"{text}","sequence":"?"}}]}}"#
+    );
+    Frame::Text(frame.into())
+}
+
+#[test]
+fn a_connection_with_more_refused_messages_than_memory_holds_for_its_source_is_closed() {
+    let mut host = Host::new(small());
+    host.is_journal_mute = true;
+    host.connect_as(1, Some("e"), Capabilities { sparse: true, ..Capabilities::default() });
+    for _ in 0..500 {
+        host.step(Event::Received { conn: ConnId(1), frame: unread(2, 10) });
+    }
+    assert!(host.closed.is_empty(), "the same is remembered once");
+    let enough = (1..500).find(|number| {
+        host.step(Event::Received { conn: ConnId(1), frame: unread(*number, 10) });
+        !host.closed.is_empty()
+    });
+    assert!(enough.is_some_and(|number| number < 400), "{enough:?} in three eighths of 1 MiB");
+    host.is_journal_mute = false;
+    host.pass(2_000);
+    host.connect_on(2, 1, Some("e"), Capabilities { sparse: true, ..Capabilities::default() });
+    host.step(Event::Received { conn: ConnId(2), frame: batch(1_000, 1_000, 1) });
+    assert!(host.acked.contains(&(2, 1_000)));
+}
+
+#[test]
+fn what_is_refused_beside_a_post_that_waits_for_its_source_takes_memory_from_those_that_wait() {
+    let mut host = Host::new(small());
+    host.is_journal_mute = true;
+    host.begin_post(CallId(7), 1, &[], &format!(r#"{{"events":[{}]}}"#, event(1, 1)));
+    for number in 2..2_000 {
+        let body = format!(r#"{{"events":[{}]}}"#, event(number, 10_000));
+        assert_eq!(host.post(1, &body), 409);
+    }
+    host.connect(2);
+    host.step(Event::Received { conn: ConnId(2), frame: batch_of(2, 1, 1, 1) });
+    assert_eq!(host.closed, [ConnId(2)], "there is no memory for it, nor to remember it");
+    host.is_journal_mute = false;
+    host.pass(2_000);
+    host.connect_on(3, 2, None, Capabilities::default());
+    host.step(Event::Received { conn: ConnId(3), frame: batch_of(2, 1, 1, 1) });
+    assert_eq!(host.acked.iter().copied().collect::<Vec<_>>(), [(3, 1)]);
 }
 
 #[test]
@@ -157,6 +208,67 @@ fn holes_that_come_of_lost_saves_take_no_memory_beyond_the_budget() {
     let journaled = host.status().buffer.batch_count;
     assert!(most / 2 < journaled && journaled <= most, "{journaled} batches, there is memory for {most}");
     send_again(&mut host, 3, 400, 1);
+}
+
+#[test]
+fn a_batch_that_finds_no_memory_is_awaited_also_where_its_connection_did_not_say_that_it_is_sparse() {
+    let mut host = Host::new(small());
+    host.connect_as(1, Some("e"), Capabilities { sparse: true, ..Capabilities::default() });
+    host.step(Event::Received { conn: ConnId(1), frame: batch(1, 1, 1) });
+    host.pass(20_000);
+    host.step(Event::Closed { conn: ConnId(1) });
+    host.marks.clear();
+    host.is_journal_mute = true;
+    host.connect(2);
+    for number in 1..=40 {
+        host.step(Event::Received { conn: ConnId(2), frame: batch_of(2, number, number, 5_000) });
+    }
+    host.connect_as(1, Some("e"), Capabilities::default());
+    let lost = (2..=40).find(|number| {
+        host.step(Event::Received { conn: ConnId(1), frame: batch(*number, *number, 10_000) });
+        host.step(Event::Received { conn: ConnId(1), frame: batch(100 + number, 100 + number, 1) });
+        *number == 20
+    });
+    assert_eq!(lost, Some(20));
+    host.is_journal_mute = false;
+    host.pass(20_000);
+    for number in 2..=20 {
+        host.step(Event::Received { conn: ConnId(1), frame: batch(number, number, 10_000) });
+    }
+    host.pass(20_000);
+    let lake = host.events("good");
+    let acked = host.acked.iter().filter(|(source, _)| *source == 1);
+    acked.for_each(|(_, number)| assert!(lake.contains(&("s1".to_owned(), *number)), "{number} is acked"));
+    assert_eq!(host.duplicates, Vec::<u64>::new());
+}
+
+#[test]
+fn a_source_whose_first_batch_was_lost_leaves_memory() {
+    let mut host = Host::new(config());
+    host.are_batches_slow = true;
+    for source in 1..=50 {
+        host.begin_post(CallId(source), source, &[], &format!(r#"{{"sequenceNumber":1,"events":[{}]}}"#, event(1, 1)));
+    }
+    for (op, _) in std::mem::take(&mut host.held) {
+        host.step(Event::Done { op, outcome: Outcome::Refused(failure("the disk is full")) });
+    }
+    assert_eq!((host.answers.len(), host.status().source_states.len()), (50, 0));
+}
+
+#[test]
+fn request_bodies_that_never_end_take_no_more_than_their_share() {
+    let mut host = Host::new(small());
+    let chunk = bytes::Bytes::from(vec![b' '; 15_000]);
+    for call in 10..200 {
+        let headers = vec![("x-client-id".to_owned(), format!("s{call}"))];
+        let head = RequestHead { method: "POST".to_owned(), path: "/cdc".to_owned(), query: None, headers };
+        host.step(Event::Requested { call: CallId(call), head });
+        host.step(Event::BodyChunk { call: CallId(call), bytes: chunk.clone(), last: false });
+    }
+    assert_eq!(host.answers.len(), 190 - 17, "17 times 15,000 bytes are a quarter of 1 MiB");
+    assert!(host.answers.drain(..).all(|(status, _)| status == 503));
+    (10..200).for_each(|call| host.step(Event::CallGone { call: CallId(call) }));
+    assert_eq!(host.post(1, &format!(r#"{{"events":[{}]}}"#, event(1, 1))), 200);
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! The order in which batches of several sources take effect: that of their places in the journal.
 
 use super::host::{Host, config};
+use crate::config::Config;
 use crate::event::Event;
 use crate::journal;
 use crate::journal::rows::{FLUSH_KEY, FlushRow};
+use crate::wire::client::Capabilities;
 
 /// Two sources; their commits take a while.
 fn host() -> Host {
@@ -77,4 +79,46 @@ fn a_batch_that_brings_nothing_new_does_not_hold_up_its_source_after_a_restart()
     host.restart();
     let places = planned(&mut host);
     assert!(places.iter().position(|place| *place == 1) < places.iter().position(|place| *place == 2), "{places:?}");
+}
+
+#[test]
+fn batches_of_a_sparse_epoch_keep_their_order_while_they_wait_for_those_of_a_dense_one() {
+    let mut host = Host::new(config());
+    host.connect_on(1, 1, Some("dense"), Capabilities::default());
+    host.send_on(1, 1, 1, &["good"]);
+    host.are_batches_slow = true;
+    host.send_on(1, 1, 2, &["good"]);
+    host.connect_on(2, 1, Some("sparse"), Capabilities { sparse: true, ..Capabilities::default() });
+    host.send_on(2, 1, 11, &["good"]);
+    host.send_on(1, 1, 3, &["good"]);
+    host.send_on(2, 1, 12, &["good"]);
+    while !host.held.is_empty() {
+        let (op, writes) = host.held.remove(0);
+        let outcome = host.save(writes);
+        host.step(Event::Done { op, outcome });
+    }
+    host.are_batches_slow = false;
+    host.pass(20_000);
+    assert_eq!(host.duplicates, Vec::<u64>::new());
+    host.check("good", &[("s1", 10), ("s1", 20), ("s1", 30), ("s1", 110), ("s1", 120)]);
+}
+
+#[test]
+fn a_hole_whose_closing_the_journal_did_not_take_stays_closed_after_a_restart() {
+    let rare = 10_000_000;
+    let config =
+        Config { deduplication_window_ms: 5_000, flush_threshold_ms: rare, flush_interval_ms: rare, ..config() };
+    let mut host = Host::new(config);
+    host.connect(1);
+    host.send(1, 1, &["good"]);
+    host.send(1, 3, &["good"]);
+    host.are_rows_refused = true;
+    host.pass(6_000);
+    host.are_rows_refused = false;
+    host.pass(6_000);
+    host.restart();
+    host.connect(1);
+    host.refused.clear();
+    host.send(1, 2, &["good"]);
+    assert_eq!(host.refused, [2]);
 }

@@ -218,6 +218,30 @@ fn stopping_tries_a_parked_table_once_more_and_does_not_wait_for_it() {
     assert_eq!(host.parked(), [("bad".to_owned(), 1)]);
 }
 
+#[test]
+fn what_many_full_tables_must_load_is_limited_in_all() {
+    const BAD: [&str; 8] = ["/b0/", "/b1/", "/b2/", "/b3/", "/b4/", "/b5/", "/b6/", "/b7/"];
+    let tables: Vec<&str> = BAD.iter().map(|folder| folder.trim_matches('/')).chain(["good"]).collect();
+    let mut host = outage(Config { max_parked_bytes: 16_000, flush_threshold_bytes: 9_000, ..config() });
+    host.broken = BAD.to_vec();
+    let mut number = 0;
+    while host.events("good").len() == number as usize {
+        number += 1;
+        host.send(1, number, &tables);
+        host.pass(12_000);
+    }
+    for _ in 0..4 {
+        number += 1;
+        host.send(1, number, &tables);
+    }
+    host.broken.clear();
+    host.pass(600_000);
+    for table in &tables {
+        assert_eq!(host.events(table).len() as u64, number, "{table}");
+    }
+    assert!(host.loaded.1 < 20_000, "{} bytes were loaded for one flush", host.loaded.1);
+}
+
 const TABLES: [&str; 3] = ["t0", "t1", "t2"];
 
 /// What one source sent: the tables of each batch, by its number.
@@ -410,4 +434,50 @@ fn a_parked_table_does_not_starve_behind_one_that_is_tried_again_and_again() {
     }
     let parked = host.parked();
     assert!(matches!(&parked[..], [(first, 3..)] if first == "first"), "each brings in one and parks one: {parked:?}");
+}
+
+#[test]
+fn a_table_that_is_always_full_leaves_something_to_load_to_others() {
+    let mut host = outage(Config { max_parked_bytes: 8_000, flush_threshold_bytes: 3_000, ..config() });
+    host.broken = vec!["/bad/", "/worse/"];
+    host.send(1, 1, &["worse", "good"]);
+    for number in 1..=8 {
+        host.send(2, number, &["bad", "good"]);
+        host.pass(12_000);
+    }
+    assert_eq!(host.parked(), [("bad".to_owned(), 8), ("worse".to_owned(), 1)]);
+    host.broken.clear();
+    host.are_commits_slow = true;
+    for number in 9..=60 {
+        host.send(2, number, &["bad"]);
+    }
+    host.request("POST", "/flush");
+    for _ in 0..4 {
+        host.end_saves();
+        host.pass(10);
+    }
+    let parked = host.parked();
+    assert!(matches!(&parked[..], [(table, 4..)] if table == "bad"), "{parked:?}");
+}
+
+#[test]
+fn memory_of_what_waits_behind_a_hole_begins_no_flush() {
+    let mut host = Host::new(Config {
+        memory_budget_bytes: 1 << 20,
+        max_payload_size: 1 << 18,
+        max_event_size: 1 << 18,
+        ..config()
+    });
+    host.connect(1);
+    host.connect(2);
+    for number in 2..=400 {
+        host.send(1, number, &["good"; 8]);
+    }
+    host.pass(15_000);
+    host.send(2, 1, &["good"]);
+    let before = host.saves;
+    for number in 2..=11 {
+        host.send(2, number, &["good"]);
+    }
+    assert_eq!(host.saves - before, 10, "a save for each batch, and none for a flush");
 }

@@ -1,8 +1,6 @@
 //! Requests to `POST /cdc` that are refused before their source is asked: what they held is never called a duplicate when
 //! it comes again.
 
-use bytes::Bytes;
-
 use super::host::{Host, config};
 use crate::config::Config;
 use crate::event::{CallId, ConnId, Event, Frame, RequestHead};
@@ -33,12 +31,7 @@ fn begun() -> Host {
 
 /// Begins a request.
 fn begin(host: &mut Host, call: u64, number: u64, headers: &[(&str, &str)]) {
-    let with = headers.iter().chain(&[("x-client-id", "s1")]);
-    let headers = with.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let head = RequestHead { method: "POST".to_owned(), path: "/cdc".to_owned(), query: None, headers };
-    host.step(Event::Requested { call: CallId(call), head });
-    let bytes = Bytes::from(body(&event(number, 1)));
-    host.step(Event::BodyChunk { call: CallId(call), bytes, last: true });
+    host.begin_post(CallId(call), 1, headers, &body(&event(number, 1)));
 }
 
 fn answer(host: &mut Host) -> u16 {
@@ -125,4 +118,39 @@ fn the_same_on_a_socket_that_has_connected() {
     host.send(1, 3, &["good"]);
     host.send(1, 2, &["good"]);
     assert_eq!((host.acked.contains(&(1, 3)), host.refused.as_slice()), (true, &[2][..]));
+}
+
+#[test]
+fn what_was_refused_of_an_epoch_that_then_begins_with_numbers_is_never_said_to_be_missing() {
+    let mut host = Host::new(config());
+    assert_eq!(host.post(1, &format!(r#"{{"events":[{}]}}"#, event(7, 1).replace("good", &"x".repeat(230)))), 400);
+    host.connect(1);
+    (1..=10).for_each(|number| host.send(1, number, &["good"]));
+    host.pass(20_000);
+    host.restart();
+    host.connect(1);
+    host.send(1, 11, &["good"]);
+    host.pass(20_000);
+    assert_eq!((host.refused.as_slice(), host.mark(1), host.events("good").len()), (&[][..], 11, 11));
+}
+
+#[test]
+fn a_source_has_a_name_that_can_be_read_again() {
+    let mut host = Host::new(config());
+    for name in ["a\tb", "a\u{85}b", ""] {
+        let headers = vec![("x-client-id".to_owned(), name.to_owned())];
+        let head = RequestHead { method: "POST".to_owned(), path: "/cdc".to_owned(), query: None, headers };
+        host.step(Event::Requested { call: CallId(9), head });
+        assert_eq!(answer(&mut host), 400, "{name:?}");
+    }
+}
+
+#[test]
+fn a_number_that_none_can_have_is_none() {
+    let mut host = begun();
+    for number in ["18446744073709551615", "9007199254740992", "0"] {
+        assert_eq!(host.post(1, &format!(r#"{{"sequenceNumber":{number},"sourceEpoch":"e","events":[]}}"#)), 400);
+        assert_eq!(host.post(1, "x"), 400);
+    }
+    assert_eq!(post(&mut host, 2), 200);
 }

@@ -1,9 +1,13 @@
 //! Who asks for a flush, or for the machine to stop, is answered: with what was done, or with what is in the way.
 
-use super::host::{Host, config, outage};
+use bytes::Bytes;
+
+use super::host::{Host, config, failure, outage};
+use crate::command::Outcome;
 use crate::config::Config;
 use crate::event::{ConnId, Event, Frame};
 use crate::limits::FLUSH_REQUESTS_MAX;
+use crate::wire::client::Capabilities;
 use crate::wire::server::{CircuitBreakerState, FlushResult};
 
 /// The answer to `POST /flush`, which comes within a minute.
@@ -101,6 +105,21 @@ fn stopping_tries_a_hint_once_more_that_could_not_be_written() {
     host.pass(600_000);
     host.broken.clear();
     host.step(Event::Shutdown);
+    host.pass(1_500);
+    assert!(host.stopped && host.store.contains_key("warehouse/default/good/metadata/version-hint.text"));
+}
+
+#[test]
+fn stopping_tries_a_hint_as_often_as_its_time_allows() {
+    let mut host = Host::new(config());
+    host.broken = vec!["version-hint"];
+    host.connect(1);
+    host.send(1, 1, &["good"]);
+    host.pass(600_000);
+    host.step(Event::Shutdown);
+    host.pass(1_500);
+    assert!(!host.stopped);
+    host.broken.clear();
     host.pass(1_500);
     assert!(host.stopped && host.store.contains_key("warehouse/default/good/metadata/version-hint.text"));
 }
@@ -400,4 +419,118 @@ fn a_request_does_not_wait_again_for_a_hint_that_was_waited_for() {
     host.pass(20_000);
     host.request("POST", "/flush");
     assert_eq!(host.answers.pop().map(|(status, _)| status), Some(200));
+}
+
+#[test]
+fn one_who_asks_waits_for_what_came_before_though_its_source_is_still_being_read() {
+    let mut host = Host::new(config());
+    host.is_journal_mute = true;
+    host.connect(1);
+    host.send(1, 1, &["good"]);
+    host.request("POST", "/flush");
+    host.pass(500);
+    assert_eq!(host.answers.len(), 0);
+    host.is_journal_mute = false;
+    host.pass(1_500);
+    let (status, _) = host.answers.pop().expect("an answer");
+    assert_eq!(status, 200);
+    host.check("good", &[("s1", 10)]);
+}
+
+#[test]
+fn one_who_asks_while_a_source_cannot_be_read_is_told() {
+    let mut host = Host::new(config());
+    host.is_journal_mute = true;
+    host.connect(1);
+    host.send(1, 1, &["good"]);
+    let (status, result) = ask(&mut host);
+    assert_eq!(status, 503);
+    assert!(result.error.is_some_and(|error| error.contains("the journal is failing (it cannot be read)")));
+}
+
+#[test]
+fn one_who_asks_waits_for_what_waited_for_a_save_that_was_lost() {
+    let mut host = Host::new(config());
+    host.connect(1);
+    host.are_batches_slow = true;
+    host.send(1, 1, &["good"]);
+    host.connect_on(2, 1, None, Capabilities::default());
+    host.send_on(2, 1, 1, &["good"]);
+    host.request("POST", "/flush");
+    let (op, _) = host.held.pop().expect("one save");
+    host.step(Event::Done { op, outcome: Outcome::Refused(failure("the disk is full")) });
+    assert_eq!((host.answers.len(), host.held.len()), (0, 1));
+    host.are_batches_slow = false;
+    host.end_saves();
+    host.pass(1_500);
+    assert_eq!(host.answers.pop().map(|(status, _)| status), Some(200));
+    host.check("good", &[("s1", 10)]);
+}
+
+#[test]
+fn a_journal_that_takes_no_plan_keeps_nobody_waiting() {
+    let mut host = Host::new(config());
+    host.connect(1);
+    host.send(1, 1, &["good"]);
+    host.are_plans_refused = true;
+    let (status, result) = ask(&mut host);
+    assert_eq!(status, 503);
+    assert!(result.error.is_some_and(|error| error.contains("the journal is failing (the journal refuses a plan)")));
+    host.are_plans_refused = false;
+    let (status, _) = ask(&mut host);
+    assert_eq!(status, 200, "it is tried before that is said again");
+    host.are_plans_refused = true;
+    host.send(1, 2, &["good"]);
+    host.step(Event::Shutdown);
+    host.pass(10_000);
+    assert!(host.stopped);
+}
+
+#[test]
+fn a_journal_that_cannot_be_read_keeps_nobody_waiting() {
+    let mut host = Host::new(Config {
+        memory_budget_bytes: 1 << 20,
+        max_payload_size: 1 << 18,
+        max_event_size: 1 << 18,
+        ..config()
+    });
+    host.connect(1);
+    (1..=2_000).for_each(|number| host.send(1, number, &["good"]));
+    host.is_journal_mute = true;
+    let (status, result) = ask(&mut host);
+    assert_eq!(status, 503);
+    assert!(result.error.is_some_and(|error| error.contains("the journal is failing")));
+}
+
+/// Three tables whose metadata is damaged: two are parked, and the third has the only new events.
+fn damaged() -> Host {
+    let mut host = Host::new(Config { flush_threshold_bytes: 1, flush_interval_ms: 1_000, ..config() });
+    host.connect(1);
+    let tables = ["bad", "worse", "worst"];
+    host.send(1, 1, &tables);
+    host.pass(5_000);
+    let is_metadata = |key: &&String| key.ends_with(".metadata.json");
+    let keys: Vec<String> = host.store.keys().filter(is_metadata).cloned().collect();
+    for key in keys {
+        host.store.insert(key, Bytes::from_static(b"{}"));
+    }
+    host.restart();
+    host.connect(1);
+    host.send(1, 2, &["bad", "good"]);
+    host.send(1, 3, &["worse", "good"]);
+    host.pass(60_000);
+    assert_eq!(host.parked(), [("bad".to_owned(), 1), ("worse".to_owned(), 1)]);
+    host.send(1, 4, &["worst"]);
+    host
+}
+
+#[test]
+fn flushes_that_are_given_back_one_after_the_other_keep_nobody_waiting() {
+    let (status, result) = ask(&mut damaged());
+    assert_eq!(status, 503);
+    assert!(result.error.is_some_and(|error| error.contains("worst")));
+    let mut host = damaged();
+    host.step(Event::Shutdown);
+    host.pass(60_000);
+    assert!(host.stopped);
 }

@@ -179,7 +179,7 @@ impl Source {
         }
         let is_numbered = number.is_some();
         let before = known.map_or(0, |epoch| epoch.all.highest_batch()).max(after);
-        let number = number.unwrap_or_else(|| before.max(self.awaited.highest(name)) + 1);
+        let number = number.unwrap_or_else(|| before.max(self.awaited.highest(name)).saturating_add(1));
         if !retry && let Some(is_changed) = self.awaited.give_up(name, number) {
             self.unsaved |= is_changed;
             return;

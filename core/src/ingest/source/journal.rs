@@ -181,6 +181,10 @@ impl Source {
     fn apply(&mut self, index: usize, head: &BatchHead) {
         if !self.epochs[index].opened {
             self.close_older(index);
+            if !self.epochs[index].opening.sparse {
+                // It was said to be sparse when these were refused. Now its numbers tell what is missing.
+                self.awaited.forget(&head.epoch);
+            }
         }
         if head.no_holes {
             for gap in self.awaited.came(head) {

@@ -237,7 +237,7 @@ impl Source {
 
     /// A control row may not have come into the journal, alone or with a batch. What a batch's head tells is not lost by that.
     pub fn row_lost(&mut self) {
-        self.unsaved |= !self.awaited.is_empty();
+        self.unsaved |= !self.awaited.is_empty() || self.epochs.iter().any(|epoch| !epoch.closed.is_empty());
     }
 
     /// The highest accepted batch with no open hole below it, or the base. `None`: the epoch is not known, so that its
