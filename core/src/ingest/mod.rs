@@ -1,9 +1,9 @@
 //! Taking events in: sources, their frontiers, the journal, and the acks.
 //!
 //! [`conn`] keeps connections and the order of answers; [`source`] decides what a batch is (new, repeated, early,
-//! impossible); [`accept`] journals what is new and answers when it is durable; [`greet`] answers `connect`;
-//! [`release`] ends a batch's life in the journal; [`buffer`] is what lies between the two; [`answers`] words the
-//! messages; [`held`] keeps marks below parked events.
+//! impossible); [`accept`] journals what is new and answers when it is durable; [`waiting`] keeps what comes before its
+//! source is at hand; [`greet`] answers `connect`; [`release`] ends a batch's life in the journal; [`buffer`] is what lies
+//! between the two; [`answers`] words the messages; [`held`] keeps marks below parked events.
 
 pub(crate) mod accept;
 pub(crate) mod answers;
@@ -16,6 +16,7 @@ pub(crate) mod greet;
 pub(crate) mod held;
 pub(crate) mod release;
 pub mod source;
+pub(crate) mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
