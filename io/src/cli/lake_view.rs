@@ -1,6 +1,7 @@
 //! Finds the tables of a lake by looking into its store, as an engine without a catalog would.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use dolake_core::command::Outcome;
 use dolake_core::iceberg::metadata::TableMetadata;
@@ -12,6 +13,10 @@ const METADATA_FOLDER: &str = "/metadata/";
 const METADATA_SUFFIX: &str = ".metadata.json";
 const MARKER: &str = "dolake.json";
 const HINT: &str = "version-hint.text";
+
+/// Pauses before a read that got no answer is tried again.
+const AGAIN_AFTER: [Duration; 4] =
+    [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4), Duration::from_secs(8)];
 
 /// Why a lake cannot be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +75,19 @@ impl FoundTable {
     }
 }
 
+/// Asks again where the answer says nothing about the object: the store was busy, or out of reach.
+async fn patiently<F: Future<Output = Outcome>>(ask: impl Fn() -> F) -> Outcome {
+    for pause in AGAIN_AFTER {
+        let outcome = ask().await;
+        let is_busy = matches!(&outcome, Outcome::Refused(failure) if failure.retry_after_ms.is_some());
+        if !is_busy && !matches!(outcome, Outcome::Unknown(_)) {
+            return outcome;
+        }
+        tokio::time::sleep(pause).await;
+    }
+    ask().await
+}
+
 impl LakeView {
     /// Opens a store that must be there.
     ///
@@ -103,7 +121,7 @@ impl LakeView {
     /// The store cannot tell.
     pub fn read(&self, key: &str) -> Result<Option<bytes::Bytes>, LookError> {
         let fail = |message: String| Err(LookError::Read { key: key.to_owned(), message });
-        match self.runtime.block_on(self.store.get(key, None)) {
+        match self.runtime.block_on(patiently(|| self.store.get(key, None))) {
             Outcome::Got(bytes) => Ok(Some(bytes)),
             Outcome::Absent => Ok(None),
             Outcome::Refused(failure) | Outcome::Unknown(failure) => fail(failure.message),
@@ -170,5 +188,37 @@ impl LakeView {
             return Err(LookError::Read { key, message: "it is gone".to_owned() });
         };
         TableMetadata::parse(&json).map_err(|error| LookError::Metadata { key, message: error.to_string() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use dolake_core::command::Failure;
+
+    use super::*;
+
+    /// How often a store was asked that answers so, and then has the object.
+    fn asked(first: &Outcome, times: usize) -> (usize, Outcome) {
+        let count = Cell::new(0);
+        let ask = || {
+            count.set(count.get() + 1);
+            let outcome = if count.get() > times { Outcome::Got(bytes::Bytes::new()) } else { first.clone() };
+            std::future::ready(outcome)
+        };
+        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
+        let outcome = runtime.block_on(patiently(ask));
+        (count.get(), outcome)
+    }
+
+    #[test]
+    fn a_busy_store_is_asked_again_and_one_that_says_no_is_not() {
+        let failure = |retry_after_ms| Failure { message: "no".to_owned(), retry_after_ms };
+        assert_eq!(asked(&Outcome::Unknown(failure(None)), 4), (5, Outcome::Got(bytes::Bytes::new())));
+        assert_eq!(asked(&Outcome::Unknown(failure(None)), 5).0, 5);
+        assert_eq!(asked(&Outcome::Refused(failure(Some(10))), 1).0, 2);
+        assert_eq!(asked(&Outcome::Refused(failure(None)), 1).0, 1);
+        assert_eq!(asked(&Outcome::Absent, 1), (1, Outcome::Absent));
     }
 }

@@ -20,6 +20,8 @@ pub fn start(format: Format, level: &str) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Nobody reads them any more, or the disk is full: that is no reason to die.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     match format {
         Format::Text => log.init(),

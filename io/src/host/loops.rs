@@ -36,7 +36,9 @@ impl Loops for Threads {
     }
 }
 
-struct ExitOnPanic;
+/// Takes the process with it when the thread that holds it panics.
+#[derive(Debug)]
+pub struct ExitOnPanic;
 
 impl Drop for ExitOnPanic {
     fn drop(&mut self) {

@@ -130,7 +130,11 @@ impl Db {
         if empty {
             create(&connection).map_err(explain)?;
         }
-        Ok(Db { connection, grown_bytes: 0 })
+        // What a life left that did not end in good order.
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        let grown_bytes = std::fs::metadata(log).map_or(0, |log| log.len());
+        Ok(Db { connection, grown_bytes })
     }
 
     /// Commits several saves with one sync, in their order. One result for each.
@@ -336,6 +340,26 @@ mod tests {
     fn check(db: &Db, expected: &[(&str, &str)]) {
         let expected: Vec<_> = expected.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         assert_eq!(all(db), expected);
+    }
+
+    #[test]
+    fn the_log_of_a_life_that_was_killed_counts_in_the_next() {
+        let (folder, path) = temporary();
+        let mut db = Db::open(&path).expect("a new journal");
+        let value = "x".repeat(1 << 20);
+        for n in 0..40 {
+            save(&mut db, &[&[put(&format!("k{n}"), &value)]]);
+        }
+        let (copy, log) = (folder.path().join("copy.db"), folder.path().join("copy.db-wal"));
+        std::fs::copy(&path, &copy).expect("copies");
+        std::fs::copy(folder.path().join("journal.db-wal"), &log).expect("copies");
+        let length = || std::fs::metadata(&log).expect("a log").len();
+        let before = length();
+        let mut db = Db::open(&copy).expect("the same journal");
+        db.tidy().expect("copies the log back");
+        save(&mut db, &[&[put("last", &value)]]);
+        assert_eq!(length(), before, "what comes next is written over it");
+        assert_eq!(all(&db).len(), 41);
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, HttpBody};
+use axum::body::{Body, BodyDataStream, HttpBody};
 use axum::extract::Request;
-use axum::http::header::{HeaderName, HeaderValue};
+use axum::http::header::{EXPECT, HeaderName, HeaderValue};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -21,10 +21,21 @@ use crate::host::inbox::{Inbox, Input, ToCall};
 /// A body of which nothing comes for so long is given up: its client is gone, or wants to keep others waiting.
 const BODY_SILENCE: Duration = Duration::from_secs(30);
 
+/// How long, and how much, is read of a body whose answer is known: a client that still sends does not hear it.
+const REST_SILENCE: Duration = Duration::from_secs(5);
+const REST_BYTES_MAX: usize = 64 << 20;
+
 /// Serves one request. When the client goes away, this future is dropped, and the machine is told.
 pub async fn serve(network: &Network, call: CallId, request: Request) -> Response {
-    let _turn = network.calls.acquire().await.expect("the semaphore is never closed");
     let (parts, body) = request.into_parts();
+    let turns = if body.is_end_stream() { &network.calls } else { &network.bodies };
+    let _turn = turns.acquire().await.expect("the semaphore is never closed");
+    if parts.headers.get("x-client-id").is_some_and(|id| std::str::from_utf8(id.as_bytes()).is_err()) {
+        // What stands for it could be another's name.
+        return (StatusCode::BAD_REQUEST, "header X-Client-ID: expected UTF-8, got other bytes").into_response();
+    }
+    // Nothing of such a body comes before it is asked for.
+    let mut is_coming = !parts.headers.contains_key(EXPECT);
     let head = RequestHead {
         method: parts.method.as_str().to_owned(),
         path: parts.uri.path().to_owned(),
@@ -44,11 +55,14 @@ pub async fn serve(network: &Network, call: CallId, request: Request) -> Respons
             biased;
             answer = &mut answered => {
                 gone.inbox = None;
+                if is_coming && !ended {
+                    skip_rest(&mut body).await;
+                }
                 return answer.map_or_else(|_| stopping(), |(head, body)| respond(&head, body));
             }
             Some(()) = wanted.recv(), if !bytes_wanted => bytes_wanted = true,
             piece = tokio::time::timeout(BODY_SILENCE, body.next()), if bytes_wanted && !ended => {
-                bytes_wanted = false;
+                (bytes_wanted, is_coming) = (false, true);
                 match piece {
                     Ok(Some(Ok(bytes))) => deliver(network, call, bytes, false).await,
                     Ok(Some(Err(error))) => return (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
@@ -64,6 +78,16 @@ pub async fn serve(network: &Network, call: CallId, request: Request) -> Respons
                 bytes_wanted = false;
                 deliver(network, call, Bytes::new(), true).await;
             }
+        }
+    }
+}
+
+async fn skip_rest(body: &mut BodyDataStream) {
+    let mut bytes = 0;
+    while let Ok(Some(Ok(piece))) = tokio::time::timeout(REST_SILENCE, body.next()).await {
+        bytes += piece.len();
+        if bytes > REST_BYTES_MAX {
+            return;
         }
     }
 }

@@ -2,5 +2,6 @@
 //! frames, [`call`] carries requests. What a path means, the machine knows.
 
 pub mod call;
+pub mod line;
 pub mod server;
 pub mod socket;

@@ -27,12 +27,16 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{Sender, channel};
 use tracing::debug;
 
+use super::line::{Ear, Line, Parts};
 use super::{call, socket};
 use crate::host::gate::Gate;
 use crate::host::inbox::Inbox;
 
-/// Requests that are served at once. Further ones wait in their connections.
-const CALLS_MAX: usize = 1_024;
+/// Requests that are served at once. Further ones wait in their connections. More than may wait for a flush.
+const CALLS_MAX: usize = 2_048;
+
+/// Those among them that have a body: slow ones keep only their like waiting.
+const BODIES_MAX: usize = 512;
 
 /// A connection on which no whole head of a request, the next one included, comes for so long is closed: its client is
 /// gone, or wants to use up the connections that the system allows.
@@ -46,14 +50,24 @@ pub struct Network {
     /// Bounds what is on its way.
     pub gate: Gate,
     /// Bounds the requests that are served at once.
-    pub calls: Arc<Semaphore>,
+    pub calls: Semaphore,
+    /// Bounds those with a body.
+    pub bodies: Semaphore,
+    parts: Parts,
     named: AtomicU64,
 }
 
 impl Network {
     /// Nothing is connected yet.
     pub fn new(inbox: Inbox) -> Network {
-        Network { inbox, gate: Gate::default(), calls: Arc::new(Semaphore::new(CALLS_MAX)), named: AtomicU64::new(1) }
+        Network {
+            inbox,
+            gate: Gate::default(),
+            calls: Semaphore::new(CALLS_MAX),
+            bodies: Semaphore::new(BODIES_MAX),
+            parts: Parts::default(),
+            named: AtomicU64::new(1),
+        }
     }
 
     /// A name for a socket or request, unique in this process.
@@ -81,11 +95,13 @@ pub async fn serve(
             accepted = listener.accept() => accepted,
         };
         let (network, open) = (Arc::clone(&network), open.clone());
+        let line = Line::new(stream, network.parts.clone());
+        let ear = line.ear();
         let service = service_fn(move |request: hyper::Request<Incoming>| {
-            let (network, open) = (Arc::clone(&network), open.clone());
-            async move { Ok::<_, Infallible>(handle(network, open, address, request.map(Body::new)).await) }
+            let (network, open, ear) = (Arc::clone(&network), open.clone(), Arc::clone(&ear));
+            async move { Ok::<_, Infallible>(handle(network, open, address, ear, request.map(Body::new)).await) }
         });
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(line), service).into_owned();
         let connection = connections.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -98,7 +114,13 @@ pub async fn serve(
     all_closed.recv().await;
 }
 
-async fn handle(network: Arc<Network>, open: Sender<Infallible>, address: SocketAddr, request: Request) -> Response {
+async fn handle(
+    network: Arc<Network>,
+    open: Sender<Infallible>,
+    address: SocketAddr,
+    ear: Arc<Ear>,
+    request: Request,
+) -> Response {
     if !wants_socket(&request) {
         let id = CallId(network.name());
         return call::serve(&network, id, request).await;
@@ -111,7 +133,8 @@ async fn handle(network: Arc<Network>, open: Sender<Infallible>, address: Socket
     let conn = ConnId(network.name());
     let peer = peer(address, &parts.headers);
     socket::configure(upgrade).on_upgrade(move |socket| async move {
-        socket::run(&network, conn, peer, socket).await;
+        ear.begin_socket();
+        socket::run(&network, conn, peer, &ear, socket).await;
         drop(open);
     })
 }
@@ -123,6 +146,6 @@ fn wants_socket(request: &Request) -> bool {
 }
 
 fn peer(address: SocketAddr, headers: &HeaderMap) -> Peer {
-    let text = |name: &str| Some(headers.get(name)?.to_str().ok()?.to_owned());
+    let text = |name: &str| Some(std::str::from_utf8(headers.get(name)?.as_bytes()).ok()?.to_owned());
     Peer { address: Some(address.ip().to_string()), client_id: text("x-client-id"), shard_name: text("x-shard-name") }
 }

@@ -10,8 +10,10 @@ use dolake_core::event::{ConnId, Frame, Peer};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::mpsc::{UnboundedReceiver, WeakUnboundedSender, unbounded_channel};
-use tracing::debug;
+use tokio_tungstenite::tungstenite;
+use tracing::{debug, warn};
 
+use super::line::Ear;
 use super::server::Network;
 use crate::host::inbox::{Input, ToSocket};
 
@@ -32,6 +34,8 @@ const GOODBYE: Duration = Duration::from_secs(2);
 
 /// WebSocket close codes, RFC 6455, section 7.4.1.
 const GOING_AWAY: u16 = 1001;
+const NOT_UTF8: u16 = 1007;
+const TOO_LARGE: u16 = 1009;
 
 /// Sets the limits of a socket to be.
 pub fn configure(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
@@ -43,7 +47,7 @@ pub fn configure(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
 }
 
 /// Runs a socket until it is gone, and tells the machine when it came and went.
-pub async fn run(network: &Network, conn: ConnId, peer: Peer, socket: WebSocket) {
+pub async fn run(network: &Network, conn: ConnId, peer: Peer, ear: &Ear, socket: WebSocket) {
     let (sink, mut stream) = socket.split();
     let (sender, messages) = unbounded_channel();
     let pinger = sender.downgrade();
@@ -51,7 +55,7 @@ pub async fn run(network: &Network, conn: ConnId, peer: Peer, socket: WebSocket)
 
     tokio::select! {
         biased;
-        () = read(network, conn, &mut stream, &pinger) => {}
+        () = read(network, conn, ear, &mut stream, &pinger) => {}
         () = write(network, conn, sink, messages) => {
             // The peer's part of the goodbye; what it still sends is not wanted any more.
             let _ = tokio::time::timeout(GOODBYE, async { while let Some(Ok(_)) = stream.next().await {} }).await;
@@ -64,17 +68,33 @@ pub async fn run(network: &Network, conn: ConnId, peer: Peer, socket: WebSocket)
 async fn read(
     network: &Network,
     conn: ConnId,
+    ear: &Ear,
     stream: &mut SplitStream<WebSocket>,
     pinger: &WeakUnboundedSender<ToSocket>,
 ) {
     let mut asked = false;
+    let mut heard = ear.heard();
     loop {
         let message = match tokio::time::timeout(SILENCE, stream.next()).await {
             Ok(Some(Ok(message))) => message,
             Ok(None) => return,
-            Ok(Some(Err(error))) => {
-                debug!(conn = conn.0, %error, "a socket broke");
-                return;
+            Ok(Some(Err(error))) => match (objection(&error), pinger.upgrade()) {
+                (Some((code, reason)), Some(sender)) => {
+                    warn!(conn = conn.0, %error, "a message cannot be read");
+                    // The writer says it after all answers before it, and ends the socket.
+                    let _ = sender.send(ToSocket::Close { code, reason });
+                    drop(sender);
+                    return std::future::pending().await;
+                }
+                _ => {
+                    debug!(conn = conn.0, %error, "a socket broke");
+                    return;
+                }
+            },
+            // A large message on a slow line.
+            Err(_) if ear.heard() != heard => {
+                (asked, heard) = (false, ear.heard());
+                continue;
             }
             Err(_) if asked => {
                 debug!(conn = conn.0, "a socket is silent");
@@ -86,7 +106,7 @@ async fn read(
                 continue;
             }
         };
-        asked = false;
+        (asked, heard) = (false, ear.heard());
         let frame = match message {
             Message::Text(text) => Frame::Text(own(&Bytes::from(text))),
             Message::Binary(bytes) => Frame::Binary(own(&bytes)),
@@ -95,8 +115,22 @@ async fn read(
         };
         let (Frame::Text(bytes) | Frame::Binary(bytes)) = &frame;
         let ballast = network.gate.admit(bytes.len()).await;
+        ear.handed_on();
         network.inbox.put(Input::Event(Event::Received { conn, frame }, ballast));
     }
+}
+
+/// What the peer is told of a message that cannot be read: close code and reason.
+fn objection(error: &axum::Error) -> Option<(u16, String)> {
+    let inner = std::error::Error::source(error)?.downcast_ref::<tungstenite::Error>()?;
+    if matches!(inner, tungstenite::Error::Capacity(_)) {
+        return Some((
+            TOO_LARGE,
+            format!("a message has more than {MESSAGE_BYTES_MAX} bytes: send fewer events at a time"),
+        ));
+    }
+    let is_not_utf8 = matches!(inner, tungstenite::Error::Utf8(_));
+    is_not_utf8.then(|| (NOT_UTF8, "a text message is not UTF-8".to_owned()))
 }
 
 /// A frame shares its memory with the read buffer, and the machine may keep it for long: it gets its own, of its size.
@@ -140,7 +174,7 @@ async fn finish(
     messages: &mut UnboundedReceiver<ToSocket>,
     waiting: &mut VecDeque<ToSocket>,
 ) -> bool {
-    let mut leaving = last;
+    let mut leaving = last || waiting.iter().any(|message| matches!(message, ToSocket::Close { .. }));
     while !leaving {
         tokio::select! {
             biased;

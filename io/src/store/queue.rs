@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use super::Store;
 use crate::host::inbox::Inbox;
+use crate::host::loops::ExitOnPanic;
 
 /// Operations that run at once.
 const RUNNING_MAX: usize = 8;
@@ -73,6 +74,8 @@ async fn serve(store: Arc<Store>, mut requests: UnboundedReceiver<Request>, inbo
         {
             let (store, inbox) = (Arc::clone(&store), inbox.clone());
             running.spawn(async move {
+                // The machine would wait for this answer for ever.
+                let _guard = ExitOnPanic;
                 let Request { op, key, action, .. } = request;
                 let outcome = run(&store, &key, action).await;
                 inbox.done(op, outcome);

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dolake_sim::rng::Rng;
-use futures_util::SinkExt;
+use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
 use turmoil::net::TcpStream;
 
 use crate::memory;
@@ -159,6 +161,88 @@ fn requests_that_are_never_finished_keep_nobody_else_waiting_for_long() {
             Ok(())
         });
         world.run(Duration::from_secs(160));
+        world.finish();
+    });
+}
+
+/// The head of a WebSocket text message from a client, whose mask changes nothing.
+fn frame_head(length: u64) -> Vec<u8> {
+    [&[0x81, 0xff][..], &length.to_be_bytes(), &[0; 4]].concat()
+}
+
+/// What the host says when it closes a connection.
+async fn goodbye(socket: &mut WebSocketStream<TcpStream>) -> Option<u16> {
+    while let Ok(Some(Ok(message))) = timeout(Duration::from_secs(20), socket.next()).await {
+        if let Message::Close(frame) = message {
+            return frame.map(|frame| frame.code.into());
+        }
+    }
+    None
+}
+
+#[test]
+fn a_message_that_comes_slowly_comes_through() {
+    seeds("a_message_that_comes_slowly_comes_through", 2, |seed| {
+        let mut world = World::new(seed, &Plan { nodes: 0, ..Plan::default() });
+        world.wait_ready();
+        world.sim.client("slow", async {
+            let mut socket = introduced("slow").await;
+            let text = heartbeat("slow").into_text().expect("a text");
+            let stream = socket.get_mut();
+            stream.write_all(&frame_head(text.len() as u64)).await?;
+            for piece in text.as_bytes().chunks(text.len() / 12) {
+                sleep(Duration::from_secs(20)).await;
+                stream.write_all(piece).await?;
+            }
+            loop {
+                let message = timeout(Duration::from_secs(20), socket.next()).await?.expect("it is open")?;
+                if message.to_text().is_ok_and(|text| text.contains(r#""type":"pong""#)) {
+                    return Ok(());
+                }
+            }
+        });
+        world.run(Duration::from_secs(300));
+        world.finish();
+    });
+}
+
+#[test]
+fn who_sends_what_no_message_can_be_is_told_why_the_connection_ends() {
+    seeds("who_sends_what_no_message_can_be_is_told_why_the_connection_ends", 2, |seed| {
+        let mut world = World::new(seed, &Plan { nodes: 0, ..Plan::default() });
+        world.wait_ready();
+        world.sim.client("other", async {
+            let mut socket = introduced("binary").await;
+            let not_utf8 = [&frame_head(2)[..], &[0xff, 0xfe]].concat();
+            socket.get_mut().write_all(&not_utf8).await?;
+            assert_eq!(goodbye(&mut socket).await, Some(1007));
+            let mut socket = introduced("huge").await;
+            socket.get_mut().write_all(&frame_head(34 << 20)).await?;
+            assert_eq!(goodbye(&mut socket).await, Some(1009));
+            Ok(())
+        });
+        world.run(Duration::from_secs(60));
+        world.finish();
+    });
+}
+
+#[test]
+fn a_request_that_is_refused_early_hears_it() {
+    seeds("a_request_that_is_refused_early_hears_it", 2, |seed| {
+        let mut world = World::new(seed, &Plan { nodes: 0, ..Plan::default() });
+        world.wait_ready();
+        world.sim.client("large", async {
+            let mut stream = TcpStream::connect(HOST).await?;
+            stream.write_all(request("POST", "/cdc", "large", &" ".repeat(6 << 20)).as_bytes()).await?;
+            assert_eq!(answer(&mut stream).await?.status, 413);
+            let mut stream = TcpStream::connect(HOST).await?;
+            let whole = request("POST", "/cdc", "z?hler", "{}").replace('?', "\u{1}").into_bytes();
+            let whole: Vec<u8> = whole.into_iter().map(|byte| if byte == 1 { 0xe4 } else { byte }).collect();
+            stream.write_all(&whole).await?;
+            assert_eq!(answer(&mut stream).await?.status, 400);
+            Ok(())
+        });
+        world.run(Duration::from_secs(60));
         world.finish();
     });
 }
