@@ -17,12 +17,34 @@ export class DoLake {
   async fetch(request) {
     const { pathname, searchParams } = new URL(request.url);
     if (pathname === '/write') {
-      const write = ([name, length]) => ({
-        ordinal: null, key: encoder.encode('s/' + name), value: length === '' ? null : valueOf(Number(length)),
+      const write = ([name, length], at) => ({
+        ordinal: name.startsWith('batch') ? at : null, key: encoder.encode('s/' + name),
+        value: length === '' ? null : valueOf(Number(length)),
       });
       this.journal.save([...searchParams].map(write));
       await this.journal.sync();
       return new Response();
+    }
+    if (pathname === '/half') {
+      // The second copy does not fit into memory.
+      const value = { length: 200_000, slice: (from) => { if (from > 0) throw new RangeError('no memory'); return valueOf(3); } };
+      try {
+        this.journal.save([{ ordinal: null, key: encoder.encode('s/a'), value: valueOf(3) }, { ordinal: null, key: encoder.encode('s/b'), value }]);
+      } catch (error) {
+        await this.journal.sync();
+        return new Response(error.message);
+      }
+    }
+    if (pathname === '/failed') {
+      // A long value whose transaction fails, and a short one after it.
+      const key = encoder.encode('s/a');
+      try {
+        this.journal.save([{ ordinal: null, key, value: valueOf(1_600_000) }, { ordinal: null, key: null, value: valueOf(1) }]);
+      } catch (error) {
+        this.journal.save([{ ordinal: null, key, value: valueOf(3) }]);
+        await this.journal.sync();
+        return new Response(error.message);
+      }
     }
     if (pathname === '/turned-down') {
       const journal = new KeyValueJournal({
@@ -78,6 +100,34 @@ test('a key that key-value storage could not hold keeps its whole save away', as
   const answer = await host.fetch(`/write?${new URLSearchParams({ a: 1, ['x'.repeat(1_100)]: 2 })}`);
   assert.equal(answer.status, 500);
   assert.deepEqual(await (await host.fetch('/read')).json(), {});
+});
+
+test('a batch may have a longer key than key-value storage can hold', async (t) => {
+  const host = await start({ worker: WORKER, keyValue: true });
+  t.after(() => host.stop());
+  const [one, two] = ['1', '2'].map((number) => `batch${number}${'x'.repeat(2_000)}`);
+  const there = { a: 1, [one]: 300_000, [two]: 5 };
+  await host.fetch(`/write?${new URLSearchParams(there)}`);
+  for (const evicted of [false, true]) {
+    if (evicted) await host.evict('close');
+    assert.deepEqual(await (await host.fetch('/read')).json(), there);
+  }
+  await host.fetch(`/write?${new URLSearchParams({ [one]: '' })}`);
+  assert.deepEqual(await (await host.fetch('/read')).json(), { a: 1, [two]: 5 });
+});
+
+test('a save for which there is no memory has no effect', async (t) => {
+  const host = await start({ worker: WORKER, keyValue: true });
+  t.after(() => host.stop());
+  assert.equal(await (await host.fetch('/half')).text(), 'no memory');
+  assert.deepEqual(await (await host.fetch('/read')).json(), {});
+});
+
+test('a short value comes after a long one whose transaction failed', async (t) => {
+  const host = await start({ worker: WORKER });
+  t.after(() => host.stop());
+  assert.notEqual(await (await host.fetch('/failed')).text(), '');
+  assert.deepEqual(await (await host.fetch('/read')).json(), { a: 3 });
 });
 
 test('thousands of small entries, and long ones among them, are all found', async (t) => {

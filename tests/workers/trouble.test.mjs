@@ -130,6 +130,22 @@ test('a fault that comes again with every life is tried once an alarm, and the d
   assert.deepEqual([traps, instances, alarm], [3, 4, null]);
 });
 
+test('a life that breaks while it begins leaves nobody without an answer', async (t) => {
+  const host = await running(t, ON_DEMAND);
+  await speaking(host, 'a');
+  assert.equal((await host.fetch('/lakehouse/panic')).status, 500);
+  await ask(host, 'trouble?load=true');
+  for (let life = 1; life <= 2; life += 1) {
+    const answer = await host.fetch('/lakehouse/health', { signal: AbortSignal.timeout(10_000) });
+    assert.ok([500, 503].includes(answer.status), `${answer.status}`);
+  }
+  const broken = await ask(host, 'probe');
+  assert.deepEqual([broken.isAlive, broken.alarm > Date.now()], [false, true]);
+  await ask(host, 'trouble?load=false');
+  assert.equal((await host.fetch('/lakehouse/health')).status, 200);
+  assert.equal((await json(flush(host))).eventsFlushed, 10);
+});
+
 test('a life that could not begin at once is tried again', async (t) => {
   const host = await running(t, ON_DEMAND);
   await speaking(host, 'a');

@@ -4,6 +4,7 @@
 //   /lakehouse/panic, /lakehouse/out-of-bounds   the request itself breaks the machine of the object that it comes to
 //   /lakehouse/trouble?bucket=BOOL&work=BOOL     from now on every write to R2, every slice of work fails, or does not
 //   /lakehouse/trouble?sockets=BOOL&start=BOOL   the same for every new socket, every beginning of a life
+//   /lakehouse/trouble?load=BOOL                 the same for what is read from the journal
 //   /lakehouse/later?ms=N                        the object's clock goes ahead
 //   /lakehouse/dashboard                         opens a socket that is none of the product's
 //   /lakehouse/read                              a request whose body is being read already comes to the product
@@ -13,7 +14,7 @@
 
 import { DoLake as Product } from '/dolake/index.js';
 
-const trouble = { bucket: false, work: false, sockets: false, start: false };
+const trouble = { bucket: false, work: false, sockets: false, start: false, load: false };
 let instances = 0;
 let traps = 0;
 let watchers = [];
@@ -44,7 +45,8 @@ WebAssembly.Instance = function broken(code, imports) {
     else exports.requested(now, call, head, length);
   };
   const work = (now) => (trouble.work ? exports.requested(now, 0, 0, 0) : exports.work(now));
-  return { exports: { ...exports, requested: counted(requested), work: counted(work) } };
+  const loaded = (now, ...given) => (trouble.load ? exports.requested(now, 0, 0, 0) : exports.loaded(now, ...given));
+  return { exports: { ...exports, requested: counted(requested), work: counted(work), loaded: counted(loaded) } };
 };
 
 const trapped = (count) =>

@@ -117,12 +117,12 @@ class SqlJournal {
     const { sql } = this.#storage;
     const isLong = value !== null && value.length > ROW_BYTES;
     let rows = 0;
-    if (isLong) this.#makePieces();
-    if (isLong || this.#long.size > 0) {
-      const name = nameOf(key);
-      // A transaction that fails leaves a name too many in the set, which costs a look.
-      if (isLong || this.#long.has(name)) rows += sql.exec('DELETE FROM dolake_pieces WHERE key = ?', key).rowsWritten;
-      if (isLong) this.#long.add(name);
+    const name = isLong || this.#long.size > 0 ? nameOf(key) : '';
+    if (isLong || this.#long.has(name)) {
+      // A transaction that failed leaves a name too many in the set, and perhaps no table.
+      this.#makePieces();
+      rows += sql.exec('DELETE FROM dolake_pieces WHERE key = ?', key).rowsWritten;
+      this.#long.add(name);
     }
     for (let at = 0; isLong && at < value.length; at += ROW_BYTES) {
       const piece = value.subarray(at, at + ROW_BYTES);
@@ -166,6 +166,12 @@ const PAGE_BYTES = 2 << 20;
 /** Documented limit of a key, in bytes of UTF-8. */
 const KEY_BYTES_MAX = 2_048;
 
+/**
+ * What is left of the name of a batch's entry that is longer. It begins with the entry's number, so that it stays the only
+ * one of its kind, and in its place; the whole key stands beside the value.
+ */
+const CUT_CHARACTERS = 900;
+
 const encoder = new TextEncoder();
 
 /** Stands between a key and the number of a piece. Below all that a key's bytes become, so pieces sort with their key. */
@@ -175,6 +181,8 @@ const PIECE_SUFFIX = PIECE_MARK.length + PIECE_DIGITS;
 
 /** What byte 0 of a key becomes; the others follow. Order of characters is then order of bytes. */
 const FIRST_CHARACTER = 0x30;
+
+/** @typedef {{ key: Uint8Array, value: Uint8Array }} Whole the first piece of an entry whose name was cut */
 
 /** Entries as keys of text, cut into pieces where they are too long for one. */
 export class KeyValueJournal {
@@ -193,7 +201,7 @@ export class KeyValueJournal {
 
   /** @type {Journal['load']} */
   async load({ from, until }, keysOnly, limit) {
-    /** @type {{ name: string, parts: Uint8Array[], count: number }[]} */
+    /** @type {{ name: string, key: Uint8Array, parts: Uint8Array[], count: number }[]} */
     const found = [];
     const end = nameOf(until);
     let start = nameOf(from);
@@ -202,8 +210,9 @@ export class KeyValueJournal {
       const page = await this.#storage.list({ start, end, limit: wanted, allowConcurrency: true, noCache: true });
       more = page.size === wanted;
       let length = 0;
-      for (const [full, value] of page) {
-        length += /** @type {Uint8Array} */ (value).length;
+      for (const [full, stored] of page) {
+        const { key, value } = /** @type {Whole} */ (stored instanceof Uint8Array ? { key: null, value: stored } : stored);
+        length += value.length;
         start = `${full}${PIECE_MARK}`;
         const name = full.slice(0, full.indexOf(PIECE_MARK));
         if (found.at(-1)?.name !== name) {
@@ -211,16 +220,16 @@ export class KeyValueJournal {
             more = false;
             break;
           }
-          found.push({ name, parts: [], count: 0 });
+          found.push({ name, key: key ?? keyOf(name), parts: [], count: 0 });
         }
         const entry = /** @type {typeof found[0]} */ (found.at(-1));
         entry.count += 1;
-        if (!keysOnly) entry.parts.push(/** @type {Uint8Array} */ (value));
+        if (!keysOnly) entry.parts.push(value);
       }
       wanted = Math.min(PAGE_KEYS_MAX, length < PAGE_BYTES ? 2 * wanted : PAGE_KEYS);
     }
     for (const { name, count } of found) this.#remember(name, count);
-    return found.map(({ name, parts }) => ({ key: keyOf(name), value: joined(parts) }));
+    return found.map(({ key, parts }) => ({ key, value: joined(parts) }));
   }
 
   /**
@@ -228,18 +237,11 @@ export class KeyValueJournal {
    * @type {Journal['save']}
    */
   save(writes) {
-    const names = writes.map(({ key }) => nameOf(key));
-    // Storage turns such a key down alone, and would take the rest.
-    const long = names.find((name) => encoder.encode(name).length > KEY_BYTES_MAX - PIECE_SUFFIX);
-    if (long) throw new Error(`expected keys of at most ${KEY_BYTES_MAX} bytes, got one of ${long.length} characters`);
-    for (const [at, { value }] of writes.entries()) {
-      const name = /** @type {string} */ (names[at]);
-      const before = this.#pieces.get(name) ?? 1;
-      const after = value === null ? 0 : Math.max(1, Math.ceil(value.length / PIECE_BYTES));
-      for (let piece = 0; value !== null && piece < after; piece += 1) {
-        // A copy: storing a view would store the whole memory behind it.
-        this.#put(pieceOf(name, piece), value.slice(piece * PIECE_BYTES, (piece + 1) * PIECE_BYTES));
-      }
+    // All that can fail comes before the first call: what was called takes effect.
+    const entries = writes.map(entryOf);
+    for (const { name, pieces } of entries) {
+      const [before, after] = [this.#pieces.get(name) ?? 1, pieces.length];
+      for (const [at, piece] of pieces.entries()) this.#put(pieceOf(name, at), piece);
       this.#delete(Array.from({ length: Math.max(0, before - after) }, (_, at) => pieceOf(name, after + at)));
       this.#remember(name, after);
     }
@@ -254,7 +256,7 @@ export class KeyValueJournal {
     }
   }
 
-  /** @param {string} name @param {Uint8Array} value */
+  /** @param {string} name @param {Uint8Array | Whole} value */
   #put(name, value) {
     this.rowsWritten += 1;
     this.#watch(this.#storage.put(name, value, UNGATED));
@@ -289,6 +291,25 @@ function nameOf(key) {
   let name = '';
   for (const byte of key) name += String.fromCharCode(FIRST_CHARACTER + byte);
   return name;
+}
+
+/**
+ * The name of an entry, and its value in pieces; none where it is removed.
+ * @param {Write} write @returns {{ name: string, pieces: (Uint8Array | Whole)[] }}
+ */
+function entryOf({ ordinal, key, value }) {
+  const whole = nameOf(key);
+  const isLong = encoder.encode(whole).length > KEY_BYTES_MAX - PIECE_SUFFIX;
+  // Storage would turn it down alone, and take the rest.
+  if (isLong && ordinal === null) throw new Error(`expected keys of at most ${KEY_BYTES_MAX} bytes, got ${whole.length} characters`);
+  /** @type {(Uint8Array | Whole)[]} */
+  const pieces = [];
+  for (let at = 0; value !== null && (at === 0 || at < value.length); at += PIECE_BYTES) {
+    // Copies: storing a view would store the whole memory behind it.
+    const piece = value.slice(at, at + PIECE_BYTES);
+    pieces.push(isLong && at === 0 ? { key: key.slice(), value: piece } : piece);
+  }
+  return { name: isLong ? whole.slice(0, CUT_CHARACTERS) : whole, pieces };
 }
 
 /** @param {string} name */

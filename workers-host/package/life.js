@@ -90,6 +90,11 @@ export class Life {
     return this.#reason;
   }
 
+  /** Whether it ended: whoever speaks to it has no answer. */
+  get isOver() {
+    return this.#reason !== '';
+  }
+
   /** What this life has cost so far, and the memory that it takes. */
   get figures() {
     return {
@@ -106,6 +111,7 @@ export class Life {
 
   /** @param {Request} request @returns {Promise<Response>} */
   fetch(request) {
+    if (this.isOver) return Promise.resolve(failed(500, 'internal_error', this.#reason));
     return new Promise((answer) => {
       const call = (this.#lastCall += 1);
       this.#calls.set(call, { request, answer, reader: null });

@@ -89,7 +89,8 @@ export class DoLake extends DurableObject {
       const life = new Life(this.#ctx, bucket, this.#env.LAKEHOUSE_KV, (reason, broke) => this.#ended(reason, broke));
       const refusal = await life.begin(settings(this.#env.DOLAKE_CONFIG));
       if (refusal !== '') throw new Error(refusal);
-      this.#life = life;
+      // It may have broken meanwhile, and told so.
+      if (!life.isOver) this.#life = life;
     } catch (error) {
       this.#ended(messageOf(error), false);
     }
