@@ -1,4 +1,8 @@
-//! The bytes of one accepted connection: whether any came, and how many lie here of messages that are not whole yet.
+//! The bytes of one accepted connection: whether any came, how many lie here of messages that are not whole yet, and whether
+//! the peer takes what is written.
+//!
+//! Who asks and does not read the answer is not waited for without end. (Of a socket the machine knows how much its peer
+//! has not read, and decides.)
 //!
 //! A message is handed on when all of it is here. Until then it is memory that no gate counts, so all sockets together may
 //! hold so much of them and no more: past that, those with large ones are cut off, and send again later (promise 6).
@@ -8,14 +12,19 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
 /// Bytes of messages that are not whole, of all sockets.
 const PARTS_BYTES_MAX: usize = 128 << 20;
 
 /// A socket may always hold so much: it takes no part in the crowd.
 const SMALL_BYTES: usize = 64 << 10;
+
+/// A peer that takes nothing of an answer for so long does not read it.
+const STALL: Duration = Duration::from_secs(60);
 
 /// What is held of all sockets.
 #[derive(Debug, Clone, Default)]
@@ -70,18 +79,31 @@ impl Drop for Ear {
 pub struct Line<S> {
     stream: S,
     ear: Arc<Ear>,
+    /// Until when the peer has to take some of what is written, while it takes none.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Line<S> {
     /// A new connection, one of all that share `all`.
     pub fn new(stream: S, all: Parts) -> Line<S> {
         let ear = Ear { heard: AtomicU64::new(0), is_socket: AtomicBool::new(false), held: AtomicUsize::new(0), all };
-        Line { stream, ear: Arc::new(ear) }
+        Line { stream, ear: Arc::new(ear), stalled: None }
     }
 
     /// Who listens.
     pub fn ear(&self) -> Arc<Ear> {
         Arc::clone(&self.ear)
+    }
+
+    /// What became of a try to write, or that it took too long.
+    fn watched<T>(&mut self, cx: &mut Context<'_>, tried: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if tried.is_ready() || self.ear.is_socket.load(Ordering::Relaxed) {
+            self.stalled = None;
+            return tried;
+        }
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(STALL)));
+        std::task::ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -99,7 +121,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Line<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Line<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let tried = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.watched(cx, tried)
     }
 
     fn poll_write_vectored(
@@ -107,7 +130,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Line<S> {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+        let tried = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
+        self.watched(cx, tried)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -155,6 +179,26 @@ mod tests {
         drop(line);
         sending.await.expect("it does not panic");
         (result, ear)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_takes_nothing_is_not_waited_for_unless_it_is_a_socket() {
+        for is_socket in [false, true] {
+            let (_client, server) = tokio::io::duplex(64);
+            let mut line = Line::new(server, Parts::default());
+            if is_socket {
+                line.ear().begin_socket();
+            }
+            line.write_all(&[0; 64]).await.expect("there is room");
+            let next = tokio::time::timeout(2 * STALL, line.write_all(&[0; 64])).await;
+            assert_eq!(
+                next.map_err(drop).map(|result| result.map_err(|error| error.kind())),
+                match is_socket {
+                    true => Err(()),
+                    false => Ok(Err(io::ErrorKind::TimedOut)),
+                }
+            );
+        }
     }
 
     #[tokio::test]
