@@ -148,10 +148,16 @@ impl Lake {
         self
     }
 
-    /// A table's metadata that lies elsewhere than in this life's store, if there is one: its location was other in a
-    /// former life, and none of the table's files can be found under the new one.
+    /// Where tables lie: the store's location, and the base path below it.
+    pub fn tables_location(&self) -> String {
+        format!("{}/{}/", self.location, self.rooms.settings.config().r2_base_path)
+    }
+
+    /// A table's metadata that lies elsewhere than this life's tables, if there is one: its location or its base path was
+    /// other in a former life, and none of the table's files can be found under the new one.
     pub fn misplaced(&self) -> Option<&str> {
-        let lies_here = |uri: &str| uri.strip_prefix(&*self.location).is_some_and(|rest| rest.starts_with('/'));
+        let here = self.tables_location();
+        let lies_here = |uri: &str| uri.starts_with(&here);
         let mut all = self.rooms.tables.pointers.values().map(|pointer| pointer.metadata_location.as_str());
         all.find(|uri| !lies_here(uri))
     }

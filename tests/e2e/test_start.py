@@ -62,6 +62,26 @@ def test_a_row_of_a_source_that_cannot_be_read_ends_the_server_with_a_line(serve
     assert "source \"a\"" in server.log() and "panicked" not in server.log()
 
 
+def test_a_lake_whose_tables_lie_elsewhere(serve):
+    server = serve()
+    with Socket(server) as socket:
+        socket.batch("a", 1, inserts(1, 3))
+        socket.flush("a")
+    server.stop()
+    folder, config = server.store, server.config_file.read_text()
+    server.config_file.write_text('{"r2BasePath": "other"}')
+    assert "warehouse/default" in refused(*server.arguments[1:])
+    server.config_file.write_text(config)
+    server.store = f"{folder}-moved"
+    os.rename(folder, server.store)
+    assert folder in refused(*server.arguments[1:])
+    os.rename(server.store, folder)
+    server.store = folder
+    server.start()
+    with Socket(server) as socket:
+        assert socket.batch("a", 2, inserts(4, 6))["status"] == "buffered"
+
+
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     assert "file" in refused("--listen", f"127.0.0.1:{free_port()}", "--store", tmp_path / "file" / "lake")
@@ -101,9 +121,11 @@ def test_a_file_that_is_no_journal(tmp_path):
 
 
 def test_a_store_that_is_another_lakes(tmp_path):
-    for name in ("one", "two"):
+    # The second has no tables yet, which would lie elsewhere.
+    for name, events in [("one", 3), ("two", 0)]:
         with Dolake(tmp_path / name) as server, Socket(server) as socket:
-            socket.batch("a", 1, inserts(1, 3))
+            if events:
+                socket.batch("a", 1, inserts(1, events))
             socket.flush("a")
     two = Dolake(tmp_path / "two")
     two.store = str(tmp_path / "one" / "lake")

@@ -16,15 +16,15 @@ pub enum OpenError {
     /// A setting cannot be.
     #[error("DOLAKE_CONFIG: {0}")]
     Config(#[from] ConfigError),
-    /// The lake has tables under another name of the bucket.
+    /// The lake has tables under another name of the bucket, or another path in it.
     #[error(
-        "DOLAKE_CONFIG: r2BucketName: expected the name that the tables were written under ({found}), got {got:?}: set \
-         that name again"
+        "DOLAKE_CONFIG: r2BucketName and r2BasePath: expected those that the tables were written under ({found}), got \
+         {got}: set them again"
     )]
     Renamed {
         /// A table's metadata.
         found: String,
-        /// The name.
+        /// Where tables would lie.
         got: String,
     },
     /// The storage holds what no host of this release wrote.
@@ -55,7 +55,7 @@ pub fn open(config: &[u8], saved: Saved, seed: Seed, now: Timestamp) -> Result<L
     let name = config.r2_bucket_name.clone();
     let lake = Lake::restore(config, format!("s3://{name}"), seed, now, saved)?;
     match lake.misplaced() {
-        Some(found) => Err(OpenError::Renamed { found: found.to_owned(), got: name }),
+        Some(found) => Err(OpenError::Renamed { found: found.to_owned(), got: lake.tables_location() }),
         None => Ok(lake.warning((!is_named).then(|| unnamed(&name)))),
     }
 }

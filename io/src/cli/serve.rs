@@ -119,6 +119,17 @@ pub enum StartError {
         /// What the machine said.
         message: String,
     },
+    /// The lake has tables elsewhere.
+    #[error(
+        "the lake's tables lie elsewhere ({found}), not below {expected}: start it with the --store and the r2BasePath that \
+         they were written under; metadata names files by their whole path, so a lake cannot be moved"
+    )]
+    Misplaced {
+        /// A table's metadata.
+        found: String,
+        /// Where tables would lie.
+        expected: String,
+    },
     /// The machine cannot go on.
     #[error("{0}")]
     Halted(String),
@@ -209,8 +220,12 @@ fn restore(config: Config, store: &Store, db: &Db, path: &Path) -> Result<Lake, 
     let seed = Seed(u128::from_le_bytes(seed));
     let saved =
         crate::journal::saved(db).map_err(|source| StartError::ReadJournal { path: path.to_owned(), source })?;
-    Lake::restore(config, store.location().to_owned(), seed, SystemClock.now(), saved)
-        .map_err(|error| StartError::Restore { path: path.to_owned(), message: error.to_string() })
+    let lake = Lake::restore(config, store.location().to_owned(), seed, SystemClock.now(), saved)
+        .map_err(|error| StartError::Restore { path: path.to_owned(), message: error.to_string() })?;
+    match lake.misplaced() {
+        Some(found) => Err(StartError::Misplaced { found: found.to_owned(), expected: lake.tables_location() }),
+        None => Ok(lake),
+    }
 }
 
 /// SIGINT and SIGTERM.
