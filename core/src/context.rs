@@ -91,3 +91,20 @@ impl Context<'_> {
         uri.strip_prefix(self.location)?.strip_prefix('/').map(str::to_owned)
     }
 }
+
+/// What a room commands in a step of its own.
+#[cfg(test)]
+pub(crate) fn commands_of(now: MachineTime, act: impl FnOnce(&mut Context<'_>)) -> Commands {
+    let store = StoreView {
+        breaker: BreakerState::Closed,
+        failing: false,
+        flushing: false,
+        next_flush_ms: 0,
+        last_flush_ms: None,
+    };
+    let (config, mut ops, mut draws) = (Config::default(), Ops::new(0), Draws::new(crate::seed::Seed(0)));
+    let mut out = Commands::new();
+    let (ops, draws, config) = (&mut ops, &mut draws, &config);
+    act(&mut Context { now, wall: Timestamp(0), config, location: "mem://lake", store, ops, draws, out: &mut out });
+    out
+}

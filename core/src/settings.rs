@@ -172,29 +172,13 @@ fn read_back(cx: &mut Context<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::{Command, Commands};
-    use crate::context::StoreView;
-    use crate::flush::breaker::BreakerState;
-    use crate::ops::Ops;
-    use crate::seed::{Draws, Seed};
-    use crate::time::Timestamp;
+    use crate::command::Command;
+    use crate::context::commands_of;
 
     /// What is answered in a step.
     fn step(act: impl FnOnce(&mut Context<'_>)) -> Vec<u16> {
-        let store = StoreView {
-            breaker: BreakerState::Closed,
-            failing: false,
-            flushing: false,
-            next_flush_ms: 0,
-            last_flush_ms: None,
-        };
-        let (config, mut ops, mut draws) = (Config::default(), Ops::new(0), Draws::new(Seed(0)));
-        let mut out = Commands::new();
-        let (ops, draws, config) = (&mut ops, &mut draws, &config);
-        let (now, wall) = (MachineTime(0), Timestamp(0));
-        act(&mut Context { now, wall, config, location: "mem://lake", store, ops, draws, out: &mut out });
         let status = |command| if let Command::Respond { head, .. } = command { Some(head.status) } else { None };
-        out.into_iter().filter_map(status).collect()
+        commands_of(MachineTime(0), act).into_iter().filter_map(status).collect()
     }
 
     fn change(interval_ms: u64) -> Bytes {

@@ -185,33 +185,19 @@ impl Flusher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::{Command, Commands};
-    use crate::context::StoreView;
-    use crate::flush::breaker::BreakerState;
-    use crate::ops::Ops;
-    use crate::seed::{Draws, Seed};
-    use crate::time::Timestamp;
+    use crate::command::Command;
+    use crate::context::commands_of;
 
     /// What is written in a step at this time, and how the write of then ended.
     fn step(hints: &mut Hints, now: u64, ended: Option<bool>) -> Vec<Bytes> {
-        let store = StoreView {
-            breaker: BreakerState::Closed,
-            failing: false,
-            flushing: false,
-            next_flush_ms: 0,
-            last_flush_ms: None,
-        };
-        let (config, mut ops, mut draws) = (Config::default(), Ops::new(0), Draws::new(Seed(0)));
-        let mut out = Commands::new();
-        let (now, wall) = (MachineTime(now), Timestamp(0));
-        let (ops, draws, config) = (&mut ops, &mut draws, &config);
-        let mut cx = Context { now, wall, config, location: "mem://lake", store, ops, draws, out: &mut out };
-        if let Some(ok) = ended {
-            hints.written("t", ok, config, &mut cx);
-        }
-        hints.write_due(&mut cx);
+        let commands = commands_of(MachineTime(now), |cx| {
+            if let Some(ok) = ended {
+                hints.written("t", ok, cx.config, cx);
+            }
+            hints.write_due(cx);
+        });
         let written = |command| if let Command::Put { bytes, .. } = command { Some(bytes) } else { None };
-        out.into_iter().filter_map(written).collect()
+        commands.into_iter().filter_map(written).collect()
     }
 
     #[test]
