@@ -252,7 +252,7 @@ test('settings that cannot be are told to everybody who asks', async (t) => {
   }
 });
 
-test('a bucket that got another name is refused, and nothing is lost by it', async (t) => {
+test('a bucket that got another name, or another path in it, is refused, and nothing is lost by it', async (t) => {
   const storage = await mkdtemp(path.join(os.tmpdir(), 'dolake-'));
   t.after(() => rm(storage, { recursive: true }));
   const post = (host, number) =>
@@ -261,12 +261,13 @@ test('a bucket that got another name is refused, and nothing is lost by it', asy
       headers: { 'content-type': 'application/json', 'x-client-id': 'a' },
       body: JSON.stringify({ events: [insert(number)], sequenceNumber: number }),
     });
-  for (const [r2BucketName, number] of [['one', 1], ['two', 2], ['one', 2]]) {
-    const host = await start({ storage, config: { ...ON_DEMAND, r2BucketName } });
+  const one = { r2BucketName: 'one' };
+  for (const [place, number] of [[one, 1], [{ r2BucketName: 'two' }, 2], [{ ...one, r2BasePath: 'other' }, 2], [one, 2]]) {
+    const host = await start({ storage, config: { ...ON_DEMAND, ...place } });
     const answer = await post(host, number);
-    if (r2BucketName === 'two') {
+    if (place !== one) {
       assert.equal(answer.status, 503);
-      assert.match((await answer.json()).error.message, /r2BucketName: expected the name .*s3:\/\/one\//);
+      assert.match((await answer.json()).error.message, /r2BucketName and r2BasePath: expected those .*s3:\/\/one\/warehouse\//);
     } else {
       assert.equal(answer.status, 200);
       assert.equal((await flush(host)).eventsFlushed, 1);
