@@ -224,12 +224,10 @@ fn a_batch_that_finds_no_memory_is_awaited_also_where_its_connection_did_not_say
         host.step(Event::Received { conn: ConnId(2), frame: batch_of(2, number, number, 5_000) });
     }
     host.connect_as(1, Some("e"), Capabilities::default());
-    let lost = (2..=40).find(|number| {
-        host.step(Event::Received { conn: ConnId(1), frame: batch(*number, *number, 10_000) });
+    for number in 2..=20 {
+        host.step(Event::Received { conn: ConnId(1), frame: batch(number, number, 10_000) });
         host.step(Event::Received { conn: ConnId(1), frame: batch(100 + number, 100 + number, 1) });
-        *number == 20
-    });
-    assert_eq!(lost, Some(20));
+    }
     host.is_journal_mute = false;
     host.pass(20_000);
     for number in 2..=20 {
